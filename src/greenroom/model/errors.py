@@ -1,0 +1,86 @@
+"""What can go wrong, as the rest of the program sees it.
+
+::
+
+    GreenroomError            a message for a person: what happened and what to do
+    ├── InvalidInput          the user's file, flag, object or request; ``path`` names the field
+    └── ClusterError          the cluster did not do it; ``retry_after`` seconds when it said how long to wait
+        ├── NotFound          404
+        ├── AlreadyExists     409 on create
+        ├── Conflict          409: someone else owns the field, or the object changed meanwhile
+        ├── Invalid           400, 422: the object itself is wrong; trying again does not help
+        ├── Forbidden         401, 403
+        ├── UnknownKind       the cluster serves no such kind (its CRD may come later)
+        ├── Expired           410: list again
+        ├── Throttled         429
+        └── Unavailable       5xx, no connection, disk full: try again
+
+Adapters translate foreign errors into these with ``raise … from``; texts are capped and carry no secret.
+"""
+
+from __future__ import annotations
+
+MESSAGE_LIMIT = 1024
+
+
+class GreenroomError(Exception):
+    """An error with a message written for a person."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message[:MESSAGE_LIMIT])
+
+
+class InvalidInput(GreenroomError):
+    """The user's input is wrong. ``source`` is the file or flag, ``path`` the field in it, ``cure`` what to do."""
+
+    def __init__(self, message: str, *, source: str = "", path: str = "", cure: str = "") -> None:
+        self.source, self.path, self.cure = source, path, cure
+        where = ": ".join(part for part in (source, path) if part)
+        text = f"{where}: {message}" if where else message
+        super().__init__(f"{text} ({cure})" if cure else text)
+
+
+class ClusterError(GreenroomError):
+    """The cluster refused or failed. ``retry_after`` is in seconds, 0 when the cluster did not say."""
+
+    retryable = False
+
+    def __init__(self, message: str, *, retry_after: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class NotFound(ClusterError):
+    pass
+
+
+class AlreadyExists(ClusterError):
+    pass
+
+
+class Conflict(ClusterError):
+    retryable = True
+
+
+class Invalid(ClusterError):
+    pass
+
+
+class Forbidden(ClusterError):
+    pass
+
+
+class UnknownKind(ClusterError):
+    pass
+
+
+class Expired(ClusterError):
+    retryable = True
+
+
+class Throttled(ClusterError):
+    retryable = True
+
+
+class Unavailable(ClusterError):
+    retryable = True

@@ -1,0 +1,161 @@
+"""Kubernetes objects as plain data: the JSON types, names for objects and kinds, and careful accessors.
+
+Objects stay raw mappings from the border to the core, because a ReviewApp may carry any kind, known or not. The
+accessors answer an empty value for a missing or mistyped path, so that a half-written object never raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+Json: TypeAlias = "None | bool | int | float | str | Sequence[Json] | Mapping[str, Json]"
+Manifest: TypeAlias = "Mapping[str, Json]"
+
+GROUP = "kubetempura.mercari.com"
+ENVIRONMENT_LABEL = "greenroom.dev/environment"
+COMMIT_ANNOTATION = "greenroom.dev/commit"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Kind:
+    """A kind of object in one API version: ``Kind("apps", "v1", "Deployment")``; the core group is ``""``."""
+
+    group: str
+    version: str
+    name: str
+
+    @property
+    def api_version(self) -> str:
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    @classmethod
+    def of(cls, api_version: str, name: str) -> Kind:
+        group, _, version = api_version.rpartition("/")
+        return cls(group, version, name)
+
+    def __str__(self) -> str:
+        return f"{self.name}.{self.group}" if self.group else self.name
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Ref:
+    """The name of one object. ``namespace`` is ``""`` for a cluster-scoped object."""
+
+    kind: Kind
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}/{self.name}"
+
+
+REVIEW_APP = Kind(GROUP, "v1", "ReviewApp")
+PR = Kind(GROUP, "v1", "PR")
+NAMESPACE = Kind("", "v1", "Namespace")
+POD = Kind("", "v1", "Pod")
+SERVICE = Kind("", "v1", "Service")
+CONFIG_MAP = Kind("", "v1", "ConfigMap")
+SECRET = Kind("", "v1", "Secret")
+EVENT = Kind("", "v1", "Event")
+DEPLOYMENT = Kind("apps", "v1", "Deployment")
+REPLICA_SET = Kind("apps", "v1", "ReplicaSet")
+ENDPOINT_SLICE = Kind("discovery.k8s.io", "v1", "EndpointSlice")
+
+
+def get(value: Json, *path: str | int) -> Json:
+    """The value at ``path``, or None where any step is missing or of another type."""
+    for step in path:
+        if isinstance(step, str) and isinstance(value, Mapping):
+            value = value.get(step)
+        elif isinstance(step, int) and isinstance(value, Sequence) and not isinstance(value, str):
+            value = value[step] if -len(value) <= step < len(value) else None
+        else:
+            return None
+    return value
+
+
+def text(value: Json, *path: str | int) -> str:
+    """The string at ``path``, or ``""``."""
+    found = get(value, *path)
+    return found if isinstance(found, str) else ""
+
+
+def number(value: Json, *path: str | int, default: int = 0) -> int:
+    """The integer at ``path``, or ``default``."""
+    found = get(value, *path)
+    return found if isinstance(found, int) and not isinstance(found, bool) else default
+
+
+def table(value: Json, *path: str | int) -> Mapping[str, Json]:
+    """The mapping at ``path``, or an empty one."""
+    found = get(value, *path)
+    return found if isinstance(found, Mapping) else {}
+
+
+def items(value: Json, *path: str | int) -> Sequence[Json]:
+    """The list at ``path``, or an empty one."""
+    found = get(value, *path)
+    return found if isinstance(found, Sequence) and not isinstance(found, str) else ()
+
+
+def kind_of(manifest: Manifest) -> Kind:
+    return Kind.of(text(manifest, "apiVersion"), text(manifest, "kind"))
+
+
+def ref_of(manifest: Manifest) -> Ref:
+    return Ref(kind_of(manifest), text(manifest, "metadata", "namespace"), text(manifest, "metadata", "name"))
+
+
+def name_of(manifest: Manifest) -> str:
+    return text(manifest, "metadata", "name")
+
+
+def uid_of(manifest: Manifest) -> str:
+    return text(manifest, "metadata", "uid")
+
+
+def labels_of(manifest: Manifest) -> dict[str, str]:
+    return {k: v for k, v in table(manifest, "metadata", "labels").items() if isinstance(v, str)}
+
+
+def annotations_of(manifest: Manifest) -> dict[str, str]:
+    return {k: v for k, v in table(manifest, "metadata", "annotations").items() if isinstance(v, str)}
+
+
+def is_deleting(manifest: Manifest) -> bool:
+    return bool(text(manifest, "metadata", "deletionTimestamp"))
+
+
+def owner_reference(owner: Manifest) -> dict[str, Json]:
+    """The controller owner reference that names ``owner``, an object read from the cluster (it needs a UID)."""
+    return {
+        "apiVersion": text(owner, "apiVersion"),
+        "kind": text(owner, "kind"),
+        "name": name_of(owner),
+        "uid": uid_of(owner),
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+
+
+def controller_of(manifest: Manifest) -> Mapping[str, Json]:
+    """The owner reference marked ``controller``, or an empty mapping."""
+    for reference in items(manifest, "metadata", "ownerReferences"):
+        if get(reference, "controller") is True and isinstance(reference, Mapping):
+            return reference
+    return {}
+
+
+def condition_of(manifest: Manifest, condition_type: str) -> Mapping[str, Json]:
+    """The status condition of that type, or an empty mapping."""
+    for condition in items(manifest, "status", "conditions"):
+        if text(condition, "type") == condition_type and isinstance(condition, Mapping):
+            return condition
+    return {}
+
+
+def selects(selector: Mapping[str, str], labels: Mapping[str, str]) -> bool:
+    """Whether every label of an equality selector is present. An empty selector selects everything."""
+    return all(labels.get(key) == value for key, value in selector.items())

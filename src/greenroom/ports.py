@@ -1,0 +1,105 @@
+"""The seams of the program: small protocols that flows use and adapters fill.
+
+``local.store`` and ``adapters.kube`` are a Cluster, ``adapters.ads`` a Gateway, ``runtime.informer`` a Reader.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from typing import Protocol
+
+from greenroom.model.manifest import Kind, Manifest, Ref
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """How the cluster serves a kind: its URL name (``deployments``), short names, and whether it is namespaced."""
+
+    kind: Kind
+    plural: str
+    namespaced: bool
+    short_names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """One consistent list: watch from ``resource_version`` to miss nothing that came after it."""
+
+    items: Sequence[Manifest]
+    resource_version: str
+
+
+class Change(Enum):
+    ADDED = "ADDED"
+    MODIFIED = "MODIFIED"
+    DELETED = "DELETED"
+    BOOKMARK = "BOOKMARK"
+
+
+@dataclass(frozen=True, slots=True)
+class WatchEvent:
+    """One change. A bookmark carries an object with nothing but kind and ``metadata.resourceVersion``."""
+
+    change: Change
+    object: Manifest
+
+
+class Cluster(Protocol):
+    """Kubernetes semantics, whoever provides them. Every method may raise ``ClusterError`` and its subclasses.
+
+    ``namespace=""`` in list and watch means all namespaces. ``labels`` is a Kubernetes label selector of equality and
+    existence terms (``a=b,c``).
+    """
+
+    async def resources(self) -> Sequence[Resource]:
+        """Every kind that the cluster serves now."""
+
+    async def resource(self, kind: Kind) -> Resource:
+        """How ``kind`` is served. Raises UnknownKind."""
+
+    async def get(self, ref: Ref) -> Manifest:
+        """Raises NotFound."""
+
+    async def list(self, kind: Kind, *, namespace: str = "", labels: str = "") -> Listing: ...
+
+    def watch(self, kind: Kind, *, since: str, namespace: str = "", labels: str = "") -> AsyncIterator[WatchEvent]:
+        """Changes after ``since``, in order. Ends when the server ends it; raises Expired when ``since`` is too old."""
+
+    async def apply(self, manifest: Manifest, *, manager: str, force: bool = True) -> Manifest:
+        """Server-side apply: create or update exactly the fields given, as ``manager``; answers the stored object.
+
+        Fields that ``manager`` applied before and no longer gives are removed. Raises Conflict when ``force`` is off
+        and another manager holds a field, or when ``metadata.resourceVersion`` is given and is not the present one;
+        Invalid when the object is wrong. Applying the same again changes nothing, not even the resource version.
+        ``status`` is ignored for kinds with a status subresource (see ``patch_status``).
+        """
+
+    async def delete(self, ref: Ref, *, uid: str = "", grace_seconds: int | None = None) -> None:
+        """Delete, and (in the background) what it owns. Raises NotFound, and Conflict when ``uid`` is not its UID.
+
+        A Pod is only marked (``deletionTimestamp``) until its processes ended and ``grace_seconds=0`` is given; an
+        object with finalizers until they are gone.
+        """
+
+    async def patch_status(self, ref: Ref, status: Manifest) -> Manifest:
+        """JSON merge patch (RFC 7396) of ``status``: only keys given change, None removes. Raises NotFound."""
+
+
+class Reader(Protocol):
+    """What informers know: a local, eventually consistent copy. Never raises for a missing object."""
+
+    def get(self, ref: Ref) -> Manifest | None: ...
+
+    def list(self, kind: Kind, *, namespace: str = "") -> Iterable[Manifest]: ...
+
+    def owned(self, uid: str) -> Iterable[Manifest]:
+        """Every known object whose controller owner reference carries this UID, of whatever kind."""
+
+
+class Clock(Protocol):
+    """Wall time, always with a time zone. Waiting is asyncio's business, and tests give it a virtual loop."""
+
+    def now(self) -> datetime: ...

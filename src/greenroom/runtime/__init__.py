@@ -1,0 +1,1 @@
+"""Controller machinery that knows nothing of pull requests: informers, work queue, controllers."""

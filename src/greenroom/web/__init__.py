@@ -1,0 +1,1 @@
+"""HTTP servers for people and forges: the webhook, health."""
