@@ -6,45 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from enum import Enum
 from typing import Protocol
 
 from greenroom.model.manifest import Kind, Manifest, Ref
+from greenroom.model.watch import Change, Listing, Resource, WatchEvent
 
-
-@dataclass(frozen=True, slots=True)
-class Resource:
-    """How the cluster serves a kind: its URL name (``deployments``), short names, and whether it is namespaced."""
-
-    kind: Kind
-    plural: str
-    namespaced: bool
-    short_names: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """One consistent list: watch from ``resource_version`` to miss nothing that came after it."""
-
-    items: Sequence[Manifest]
-    resource_version: str
-
-
-class Change(Enum):
-    ADDED = "ADDED"
-    MODIFIED = "MODIFIED"
-    DELETED = "DELETED"
-    BOOKMARK = "BOOKMARK"
-
-
-@dataclass(frozen=True, slots=True)
-class WatchEvent:
-    """One change. A bookmark carries an object with nothing but kind and ``metadata.resourceVersion``."""
-
-    change: Change
-    object: Manifest
+__all__ = ["Change", "Clock", "Cluster", "Listing", "Reader", "Resource", "WatchEvent"]
 
 
 class Cluster(Protocol):

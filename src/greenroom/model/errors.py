@@ -34,7 +34,7 @@ class InvalidInput(GreenroomError):
     """The user's input is wrong. ``source`` is the file or flag, ``path`` the field in it, ``cure`` what to do."""
 
     def __init__(self, message: str, *, source: str = "", path: str = "", cure: str = "") -> None:
-        self.source, self.path, self.cure = source, path, cure
+        self.problem, self.source, self.path, self.cure = message, source, path, cure
         where = ": ".join(part for part in (source, path) if part)
         text = f"{where}: {message}" if where else message
         super().__init__(f"{text} ({cure})" if cure else text)

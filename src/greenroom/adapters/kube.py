@@ -1,0 +1,206 @@
+"""A ``ports.Cluster`` over the Kubernetes REST API: a real cluster's, or the one-machine cluster's (``local.api``).
+
+Objects are handed out without ``metadata.managedFields``: nobody reads them, and they are half of an object's size.
+Connection, encoding and errors are in ``adapters.kube_http``, the URLs of kinds in ``adapters.kube_discovery``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Any
+from urllib.parse import quote
+
+from greenroom.adapters.kube_discovery import AGGREGATED, Discovery, resources_of
+from greenroom.adapters.kube_http import ApiServer, decode, split_lines
+from greenroom.adapters.kubeconfig import Connection
+from greenroom.model.errors import ClusterError, Invalid, Unavailable, UnknownKind
+from greenroom.model.manifest import POD, Json, Kind, Manifest, Ref, number, ref_of, table, text
+from greenroom.model.watch import Change, Listing, Resource, WatchEvent
+
+PAGE = 500
+"""Objects asked for at once, as kubectl does; a page must fit into one answer and into memory."""
+
+
+class KubeCluster:
+    """Use as ``async with KubeCluster(connection) as cluster``.
+
+    ``timeout`` bounds every request but watches and logs, in seconds. The server ends a watch after
+    ``watch_seconds``; a watch that lasts ``timeout`` longer than that is dead and raises Unavailable.
+    """
+
+    def __init__(self, connection: Connection, *, timeout: float = 30.0, watch_seconds: int = 240) -> None:
+        self._server = ApiServer(connection, timeout=timeout)
+        self._discovery = Discovery(self._discover)
+        self._timeout = timeout
+        self._watch_seconds = watch_seconds
+
+    async def __aenter__(self) -> KubeCluster:
+        await self._server.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._server.__aexit__(kind, error, trace)
+
+    async def resources(self) -> Sequence[Resource]:
+        return await self._discovery.all()
+
+    async def resource(self, kind: Kind) -> Resource:
+        return await self._discovery.find(kind)
+
+    async def get(self, ref: Ref) -> Manifest:
+        async with self._served(ref.kind) as resource:
+            return _stripped(await self._server.request("GET", _object_path(resource, ref)))
+
+    async def list(self, kind: Kind, *, namespace: str = "", labels: str = "") -> Listing:
+        found: list[Manifest] = []
+        params = {"limit": str(PAGE), **_selector(labels)}
+        async with self._served(kind) as resource:
+            while True:
+                page = await self._server.request("GET", _collection_path(resource, namespace), params=params)
+                found += (_stripped(item, kind) for item in page.get("items") or ())
+                params["continue"] = text(page, "metadata", "continue")
+                if not params["continue"]:
+                    return Listing(found, text(page, "metadata", "resourceVersion"))
+
+    async def watch(
+        self, kind: Kind, *, since: str, namespace: str = "", labels: str = ""
+    ) -> AsyncIterator[WatchEvent]:
+        params = {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": since,
+            "timeoutSeconds": str(self._watch_seconds),
+            **_selector(labels),
+        }
+        async with (
+            self._served(kind) as resource,
+            self._server.open(
+                "GET",
+                _collection_path(resource, namespace),
+                params=params,
+                timeout=self._watch_seconds + self._timeout,
+            ) as response,
+        ):
+            async for line in split_lines(response.content.iter_any()):
+                yield self._event(kind, decode(line))
+
+    async def apply(self, manifest: Manifest, *, manager: str, force: bool = True) -> Manifest:
+        ref = ref_of(manifest)
+        async with self._served(ref.kind) as resource:
+            answer = await self._server.request(
+                "PATCH",
+                _object_path(resource, ref),
+                params={"fieldManager": manager, "force": "true" if force else "false"},
+                body=manifest,
+                headers={"Content-Type": "application/apply-patch+yaml"},  # JSON is YAML
+            )
+        return _stripped(answer)
+
+    async def delete(self, ref: Ref, *, uid: str = "", grace_seconds: int | None = None) -> None:
+        options: dict[str, Json] = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
+        if uid:
+            options["preconditions"] = {"uid": uid}
+        if grace_seconds is not None:
+            options["gracePeriodSeconds"] = grace_seconds
+        async with self._served(ref.kind) as resource:
+            await self._server.request("DELETE", _object_path(resource, ref), body=options)
+
+    async def patch_status(self, ref: Ref, status: Manifest) -> Manifest:
+        async with self._served(ref.kind) as resource:
+            answer = await self._server.request(
+                "PATCH",
+                f"{_object_path(resource, ref)}/status",
+                body={"status": status},
+                headers={"Content-Type": "application/merge-patch+json"},
+            )
+        return _stripped(answer)
+
+    async def logs(
+        self, namespace: str, pod: str, container: str, *, follow: bool, tail: int | None
+    ) -> AsyncIterator[bytes]:
+        """What a container printed, in chunks as they come; ``container`` may be ``""`` when the pod has but one.
+
+        ``tail`` is the number of last lines to begin with, None for all. With ``follow`` it ends with the container.
+        """
+        params = {"follow": "true" if follow else "false"}
+        if container:
+            params["container"] = container
+        if tail is not None:
+            params["tailLines"] = str(tail)
+        async with (
+            self._served(POD) as resource,
+            self._server.open(
+                "GET",
+                f"{_object_path(resource, Ref(POD, namespace, pod))}/log",
+                params=params,
+                timeout=None if follow else self._timeout,
+            ) as response,
+        ):
+            async for chunk in response.content.iter_any():
+                yield chunk
+
+    @asynccontextmanager
+    async def _served(self, kind: Kind) -> AsyncIterator[Resource]:
+        """How ``kind`` is served; forgotten when the server then does not know it any more (its CRD is gone)."""
+        try:
+            yield await self._discovery.find(kind)
+        except UnknownKind:
+            self._discovery.forget(kind)
+            raise
+
+    async def _discover(self) -> Sequence[Resource]:
+        found: list[Resource] = []
+        for path in ("/api", "/apis"):
+            answer = await self._server.request("GET", path, headers={"Accept": AGGREGATED})
+            if text(answer, "kind") != "APIGroupDiscoveryList":
+                raise ClusterError("the API server has no aggregated discovery: Kubernetes 1.30 or later is needed")
+            found += resources_of(answer)
+        return found
+
+    def _event(self, kind: Kind, event: dict[str, Any]) -> WatchEvent:
+        """Raises the error that an ERROR event tells, such as Expired."""
+        change, manifest = text(event, "type"), table(event, "object")
+        if change == "ERROR":
+            raise self._server.error(number(manifest, "code", default=500), manifest)
+        if change not in Change.__members__:
+            raise Unavailable(f"the API server sent a watch event of unknown type {change!r}")
+        return WatchEvent(Change(change), _stripped(event["object"], kind))
+
+
+def _collection_path(resource: Resource, namespace: str) -> str:
+    kind = resource.kind
+    root = f"/apis/{quote(kind.group)}/{quote(kind.version)}" if kind.group else f"/api/{quote(kind.version)}"
+    if resource.namespaced and namespace:
+        root += f"/namespaces/{_segment(namespace)}"
+    return f"{root}/{quote(resource.plural)}"
+
+
+def _object_path(resource: Resource, ref: Ref) -> str:
+    if resource.namespaced and not ref.namespace:
+        raise Invalid(f"{ref} names no namespace")
+    return f"{_collection_path(resource, ref.namespace)}/{_segment(ref.name)}"
+
+
+def _segment(name: str) -> str:
+    """A name as one segment of a URL. An empty one would name the whole collection, which then would be deleted.
+
+    The rule is that of Kubernetes' ``IsValidPathSegmentName``.
+    """
+    if name in ("", ".", "..") or "/" in name or "%" in name:
+        raise Invalid(f"{name[:100]!r} cannot be the name of an object")
+    return quote(name)
+
+
+def _selector(labels: str) -> dict[str, str]:
+    return {"labelSelector": labels} if labels else {}
+
+
+def _stripped(manifest: dict[str, Any], kind: Kind | None = None) -> dict[str, Any]:
+    """Without managed fields; with the kind that a list's items lack when the list itself is typed."""
+    if isinstance(manifest.get("metadata"), dict):
+        manifest["metadata"].pop("managedFields", None)
+    return {"apiVersion": kind.api_version, "kind": kind.name, **manifest} if kind else manifest

@@ -1,0 +1,85 @@
+"""What an API server's refusal means in the words of ``model.errors``.
+
+The server explains itself in a ``Status`` object (``meta/v1``), as the body of an answer or as an ERROR event of a
+watch. What stands between (a load balancer, a proxy) answers with something else, of which only the code is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+
+import msgspec
+
+from greenroom.model.errors import (
+    AlreadyExists,
+    ClusterError,
+    Conflict,
+    Expired,
+    Forbidden,
+    Invalid,
+    NotFound,
+    Throttled,
+    Unavailable,
+    UnknownKind,
+)
+from greenroom.model.manifest import Json, number, table, text
+
+_MEANING: Mapping[int, type[ClusterError]] = {
+    400: Invalid,
+    401: Forbidden,
+    403: Forbidden,
+    405: Invalid,
+    406: Invalid,
+    408: Unavailable,
+    409: Conflict,
+    410: Expired,
+    413: Invalid,
+    415: Invalid,
+    422: Invalid,
+    429: Throttled,
+}
+
+
+def error_of(code: int, status: Json, *, retry_after: str = "", secret: str = "") -> ClusterError:
+    """The error for an HTTP code and the ``Status`` that came with it.
+
+    ``retry_after`` is the header; ``secret`` is text that must not appear, should the server repeat it.
+    """
+    message = text(status, "message") or f"the API server answered {code} {_phrase(code)}".rstrip()
+    if secret:
+        message = message.replace(secret, "[secret]")
+    return _meaning(code, status)(message, retry_after=_seconds(status, retry_after))
+
+
+def decode_status(body: bytes) -> Json:
+    """The ``Status`` in a body, or None when it is something else."""
+    try:
+        status: Json = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    return status if text(status, "kind") == "Status" else None
+
+
+def _meaning(code: int, status: Json) -> type[ClusterError]:
+    if code >= 500:
+        return Unavailable
+    if code == 404:
+        # A missing object is named in the details. A path that is not served answers text, or an empty Status.
+        details = table(status, "details")
+        return NotFound if details.get("name") or details.get("kind") else UnknownKind
+    if code == 409 and text(status, "reason") == "AlreadyExists":
+        return AlreadyExists
+    return _MEANING.get(code, ClusterError)
+
+
+def _seconds(status: Json, header: str) -> float:
+    # RFC 9110 also allows a date; no API server sends one.
+    return float(header) if header.isdecimal() else float(number(status, "details", "retryAfterSeconds"))
+
+
+def _phrase(code: int) -> str:
+    try:
+        return HTTPStatus(code).phrase
+    except ValueError:
+        return ""

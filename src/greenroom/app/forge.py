@@ -1,0 +1,206 @@
+"""A forge for a local git repository: pull requests kept in a file, and their webhooks sent as GitHub sends them.
+
+It stands in for GitHub on one machine. What it sends goes over HTTP with GitHub's payload and signature, so that the
+receiving side cannot tell the difference.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import aiohttp
+import msgspec
+
+from greenroom.app.settings import write_private
+from greenroom.local.forge import payload
+from greenroom.model.errors import GreenroomError, InvalidInput
+
+
+class Pull(msgspec.Struct, frozen=True, kw_only=True):
+    """A pull request of a local repository."""
+
+    number: int
+    branch: str
+    title: str
+    head: str
+    state: str
+    updated_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """A git repository on this machine."""
+
+    path: Path
+
+    @classmethod
+    async def find(cls, folder: Path) -> Repository:
+        """The repository that ``folder`` is in. Raises InvalidInput when it is in none."""
+        try:
+            return cls(Path(await cls(folder).git("rev-parse", "--show-toplevel")))
+        except (GreenroomError, OSError) as error:
+            raise InvalidInput(f"{folder} is not in a git repository", cure="name one with --repo") from error
+
+    async def git(self, *arguments: str) -> str:
+        """What git prints. Raises GreenroomError with git's own words when it fails."""
+        process = await asyncio.create_subprocess_exec(
+            "git", "-C", str(self.path), *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        )
+        output, errors = await process.communicate()
+        if process.returncode:
+            raise GreenroomError(f"git {arguments[0]}: {errors.decode(errors='replace').strip()}")
+        return output.decode().strip()
+
+    async def head_of(self, branch: str) -> str:
+        """The commit that a branch points at. Raises InvalidInput when there is no such branch."""
+        try:
+            return await self.git("rev-parse", "--verify", "--quiet", f"refs/heads/{branch}^{{commit}}")
+        except GreenroomError as error:
+            raise InvalidInput(
+                f"{self.path} has no branch {branch!r}", cure=f"git -C {self.path} branch --list shows them"
+            ) from error
+
+    async def current_branch(self) -> str:
+        return await self.git("rev-parse", "--abbrev-ref", "HEAD")
+
+
+class Webhook:
+    """Sends deliveries, signed, and does not rest until they are answered with 2xx or the forge's ten seconds are over."""
+
+    def __init__(self, url: str, secret: bytes) -> None:
+        self._url = url
+        self._secret = secret
+
+    async def deliver(self, event: str, body: bytes) -> None:
+        """Raises GreenroomError when the receiver does not answer 2xx."""
+        headers = {
+            "Content-Type": "application/json",
+            "User-Agent": "GitHub-Hookshot/local",
+            "X-GitHub-Event": event,
+            "X-GitHub-Delivery": str(uuid.uuid4()),
+            "X-Hub-Signature-256": "sha256=" + hmac.new(self._secret, body, hashlib.sha256).hexdigest(),
+        }
+        timeout = aiohttp.ClientTimeout(total=10)
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=timeout) as session,
+                session.post(self._url, data=body, headers=headers) as answer,
+            ):
+                text = await answer.text()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise GreenroomError(
+                f"the webhook was not delivered: {self._url} does not answer; nothing was changed (is `greenroom up` running?)"
+            ) from error
+        if answer.status >= 300:
+            raise GreenroomError(f"the webhook was refused with {answer.status}: {text.strip()}; nothing was changed")
+
+
+class LocalForge:
+    """Opens, pushes to, and closes the pull requests of one repository."""
+
+    def __init__(self, file: Path, repository: Repository, html_url: str, webhook: Webhook) -> None:
+        self._file = file
+        self._repository = repository
+        self._html_url = html_url
+        self._webhook = webhook
+
+    def pulls(self) -> list[Pull]:
+        """Every pull request there was, by number."""
+        if not self._file.exists():
+            return []
+        try:
+            return msgspec.json.decode(self._file.read_bytes(), type=list[Pull])
+        except msgspec.DecodeError as error:
+            raise GreenroomError(f"{self._file} cannot be read: {error}; move it away to start anew") from error
+
+    def pull(self, number: int) -> Pull:
+        found = next((pull for pull in self.pulls() if pull.number == number), None)
+        if found is None:
+            raise InvalidInput(f"there is no pull request {number}", cure="`greenroom pr list` shows them")
+        return found
+
+    async def open(self, branch: str, title: str = "") -> Pull:
+        """Open a pull request for a branch. Raises InvalidInput when the branch is missing or has one already."""
+        head = await self._repository.head_of(branch)
+        pulls = self.pulls()
+        for pull in pulls:
+            if pull.branch == branch and pull.state == "open":
+                raise InvalidInput(
+                    f"pull request {pull.number} is open for {branch!r} already",
+                    cure=f"`greenroom pr push {pull.number}` sends its new commits",
+                )
+        number = max((pull.number for pull in pulls), default=0) + 1
+        pull = Pull(number=number, branch=branch, title=title or branch, head=head, state="open", updated_at=_now(""))
+        return await self._tell("opened", pull)
+
+    async def push(self, number: int) -> Pull:
+        """Tell of the branch's present commit. Raises InvalidInput when there is none that is new."""
+        pull = self._open_pull(number)
+        try:
+            head = await self._repository.head_of(pull.branch)
+        except InvalidInput as error:
+            raise InvalidInput(
+                f"the branch {pull.branch!r} of pull request {number} is gone; its environment keeps running",
+                cure=f"push the branch again, or `greenroom pr close {number}`",
+            ) from error
+        if head == pull.head:
+            raise InvalidInput(
+                f"the branch {pull.branch!r} is still at {head[:7]}", cure="commit something to it, then push again"
+            )
+        return await self._tell("synchronize", _changed(pull, head=head), before=pull.head)
+
+    async def close(self, number: int) -> Pull:
+        return await self._tell("closed", _changed(self._open_pull(number), state="closed"))
+
+    async def reopen(self, number: int) -> Pull:
+        pull = self.pull(number)
+        if pull.state == "open":
+            raise InvalidInput(
+                f"pull request {number} is open", cure=f"`greenroom pr push {number}` sends its new commits"
+            )
+        return await self._tell(
+            "reopened", _changed(pull, state="open", head=await self._repository.head_of(pull.branch))
+        )
+
+    def _open_pull(self, number: int) -> Pull:
+        pull = self.pull(number)
+        if pull.state != "open":
+            raise InvalidInput(f"pull request {number} is closed", cure=f"`greenroom pr reopen {number}`")
+        return pull
+
+    async def _tell(self, action: str, pull: Pull, before: str = "") -> Pull:
+        """Deliver first, remember then: a delivery that failed must leave everything as it was."""
+        content = payload(
+            action,
+            html_url=self._html_url,
+            number=pull.number,
+            title=pull.title,
+            branch=pull.branch,
+            head=pull.head,
+            state=pull.state,
+            updated_at=pull.updated_at,
+            before=before,
+        )
+        await self._webhook.deliver("pull_request", msgspec.json.encode(content))
+        others = [known for known in self.pulls() if known.number != pull.number]
+        pulls = sorted([*others, pull], key=lambda known: known.number)
+        write_private(self._file, msgspec.json.format(msgspec.json.encode(pulls)).decode())
+        return pull
+
+
+def _changed(pull: Pull, **changes: str) -> Pull:
+    return msgspec.structs.replace(pull, updated_at=_now(pull.updated_at), **changes)
+
+
+def _now(after: str) -> str:
+    """GitHub's timestamp of whole seconds, and later than ``after``: two changes within a second must stay in order."""
+    now = datetime.now(UTC).replace(microsecond=0)
+    if after:
+        now = max(now, datetime.fromisoformat(after) + timedelta(seconds=1))
+    return now.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,119 @@
+"""Settings of a Greenroom on one machine, and the layout of its state folder."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from greenroom.model.errors import GreenroomError, InvalidInput
+
+STATE_FOLDER = ".greenroom"
+DEMO_FOLDER = ".greenroom-demo"
+
+
+class Running(msgspec.Struct, frozen=True):
+    """What a running Greenroom tells the other commands, in ``running.json``."""
+
+    pid: int
+    webhook: str
+    """URL that takes the forge's webhooks."""
+    gateway_port: int
+    repository: str
+    """Path of the git repository whose commits are run."""
+
+
+@dataclass(frozen=True, slots=True)
+class StateFolder:
+    """Where everything of one Greenroom lives; deleting the folder (when it is not running) forgets it all."""
+
+    root: Path
+
+    @property
+    def database(self) -> Path:
+        return self.root / "cluster.db"
+
+    @property
+    def kubeconfig(self) -> Path:
+        return self.root / "kubeconfig"
+
+    @property
+    def pulls(self) -> Path:
+        """The pull requests of the local forge (``greenroom pr``)."""
+        return self.root / "pulls.json"
+
+    @property
+    def log(self) -> Path:
+        return self.root / "greenroom.log"
+
+    def create(self) -> None:
+        """Make the folder, for the owner only. Raises InvalidInput when that cannot be."""
+        try:
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            (self.root / ".gitignore").write_text("*\n", encoding="utf-8")
+        except OSError as error:
+            raise InvalidInput(
+                f"cannot be used as state folder: {error.strerror}",
+                source=str(self.root),
+                cure="choose another --state",
+            ) from error
+
+    def instance_id(self) -> str:
+        """The mark by which this folder's processes are found again; made once."""
+        return self._once("instance", str(uuid.uuid4()))
+
+    def webhook_secret(self) -> bytes:
+        """The secret that signs webhooks here; made once."""
+        return self._once("webhook-secret", secrets.token_hex(32)).encode()
+
+    def api_token(self) -> str:
+        return self._once("api-token", secrets.token_hex(32))
+
+    def _once(self, name: str, value: str) -> str:
+        """The content of a small private file, which is written whole or not at all."""
+        path = self.root / name
+        if not path.exists():
+            write_private(path, value)
+        found = path.read_text(encoding="utf-8").strip()
+        if not found:
+            raise GreenroomError(f"{path} is empty: delete it, and a new one is made")
+        return found
+
+    def say_running(self, running: Running) -> None:
+        write_private(self.root / "running.json", msgspec.json.encode(running).decode())
+
+    def say_stopped(self) -> None:
+        (self.root / "running.json").unlink(missing_ok=True)
+
+    def running(self) -> Running | None:
+        """What the running Greenroom said of itself; None when it has ended, however it ended."""
+        try:
+            found = msgspec.json.decode((self.root / "running.json").read_bytes(), type=Running)
+            os.kill(found.pid, 0)
+        except (OSError, msgspec.DecodeError):
+            return None
+        return found
+
+
+def write_private(path: Path, content: str) -> None:
+    """Write a file that only its owner can read, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(content)
+    temporary.replace(path)
+
+
+@dataclass(frozen=True, slots=True)
+class OneMachineSettings:
+    """What ``greenroom up`` was asked for. Ports are of 127.0.0.1; 0 lets the system choose."""
+
+    state: StateFolder
+    repository: Path
+    namespace: str
+    gateway_port: int = 8080
+    webhook_port: int = 3000

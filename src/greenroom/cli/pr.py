@@ -1,0 +1,116 @@
+"""``pr``: plays the forge for a local git repository, so that no GitHub is needed to try Greenroom."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from greenroom.cli.client import asynchronous, connect, find_state
+from greenroom.cli.printers import align, short
+from greenroom.model.errors import InvalidInput
+from greenroom.model.manifest import REVIEW_APP, text
+
+if TYPE_CHECKING:
+    from greenroom.app.forge import LocalForge, Pull
+
+state_option = click.option(
+    "--state",
+    envvar="GREENROOM_STATE",
+    type=click.Path(file_okay=False),
+    help="Folder of the running Greenroom; by default the nearest .greenroom.",
+)
+
+
+@asynccontextmanager
+async def forge(state: str | None) -> AsyncIterator[LocalForge]:
+    """The forge of the running Greenroom's repository, under the address that its ReviewApps name."""
+    from greenroom.app.forge import LocalForge, Repository, Webhook
+
+    folder = find_state(state)
+    async with connect(state) as session:
+        apps = (await session.cluster.list(REVIEW_APP)).items
+    running = folder.running()
+    if running is None:
+        raise InvalidInput("Greenroom is not running here", cure="start it with `greenroom up -f reviewapp.yaml`")
+    addresses = sorted({text(app, "spec", "githubRepository") for app in apps})
+    if len(addresses) != 1:
+        raise InvalidInput(
+            f"the ReviewApps name {len(addresses)} repositories, and a local repository can stand for one only",
+            cure="`greenroom get reviewapps` shows them; apply or delete until one is left",
+        )
+    repository = Repository(Path(running.repository))
+    yield LocalForge(folder.pulls, repository, addresses[0], Webhook(running.webhook, folder.webhook_secret()))
+
+
+@click.group()
+def pr() -> None:
+    """Open, push to and close pull requests of the local repository, as GitHub would tell of them."""
+
+
+@pr.command("open")
+@click.argument("branch", required=False)
+@click.option("--title", default="", help="By default the branch's name.")
+@state_option
+@asynchronous
+async def open_(branch: str | None, title: str, state: str | None) -> None:
+    """Open a pull request for BRANCH (by default the one checked out)."""
+    from greenroom.app.forge import Repository
+
+    async with forge(state) as local:
+        name = branch or await (await Repository.find(Path.cwd())).current_branch()
+        _say("opened", await local.open(name, title))
+
+
+@pr.command()
+@click.argument("number", type=int)
+@state_option
+@asynchronous
+async def push(number: int, state: str | None) -> None:
+    """Tell of the new commits of a pull request's branch."""
+    async with forge(state) as local:
+        _say("pushed", await local.push(number))
+
+
+@pr.command()
+@click.argument("number", type=int)
+@state_option
+@asynchronous
+async def close(number: int, state: str | None) -> None:
+    """Close a pull request: its environment goes."""
+    async with forge(state) as local:
+        _say("closed", await local.close(number))
+
+
+@pr.command()
+@click.argument("number", type=int)
+@state_option
+@asynchronous
+async def reopen(number: int, state: str | None) -> None:
+    """Reopen a pull request: its environment comes back."""
+    async with forge(state) as local:
+        _say("reopened", await local.reopen(number))
+
+
+@pr.command("list")
+@state_option
+@asynchronous
+async def list_(state: str | None) -> None:
+    """List the pull requests of the local repository."""
+    async with forge(state) as local:
+        pulls = local.pulls()
+    if not pulls:
+        click.echo("No pull requests yet: `greenroom pr open BRANCH` opens one.", err=True)
+        return
+    rows = [[str(pull.number), pull.state, pull.branch, short(pull.head), pull.title] for pull in pulls]
+    lines, _ = align([["PR", "STATE", "BRANCH", "COMMIT", "TITLE"], *rows])
+    click.echo("\n".join(lines))
+
+
+def _say(done: str, pull: Pull) -> None:
+    click.echo(f"pull request {pull.number} {done}: {pull.branch} at {short(pull.head)}")
+    if done != "closed":
+        click.echo("`greenroom get prs -w` shows how its environment comes to life", err=True)
