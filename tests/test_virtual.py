@@ -28,3 +28,11 @@ def test_a_task_left_behind_fails_the_test() -> None:
 
     with pytest.raises(virtual.Leak, match="sleep"):
         virtual.run(leave())
+
+
+def test_a_timer_left_behind_fails_the_test() -> None:
+    async def leave() -> None:
+        asyncio.get_running_loop().call_later(60, print)
+
+    with pytest.raises(virtual.Leak, match="print"):
+        virtual.run(leave())

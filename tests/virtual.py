@@ -6,8 +6,8 @@
     async def test_the_back_off_reaches_its_cap() -> None: ...
 
 When every task waits, time jumps to the next timer. When there is none either, nobody will ever go on, and the loop
-raises Deadlock instead of hanging. A task that outlives the test fails it. Only for code without threads, processes or
-sockets: from here they look like a deadlock.
+raises Deadlock instead of hanging. A task or a timer that outlives the test fails it. Only for code without threads,
+processes or sockets: from here they look like a deadlock.
 """
 
 from __future__ import annotations
@@ -27,13 +27,19 @@ class Deadlock(AssertionError):
 
 
 class Leak(AssertionError):
-    """A task outlived the coroutine that was run."""
+    """A task or a timer outlived the coroutine that was run."""
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
     """Like ``asyncio.run``, in virtual time that begins at 0. Raises Deadlock and Leak."""
     with asyncio.Runner(loop_factory=_VirtualLoop) as runner:
-        return runner.run(_leaving_nothing_behind(main))
+        result = runner.run(main)
+        loop = runner.get_loop()
+        assert isinstance(loop, _VirtualLoop)
+        loop.run_until_complete(asyncio.sleep(0))  # what was just cancelled may end
+        if leaks := [*map(asyncio.Task.get_coro, asyncio.all_tasks(loop)), *loop.timers()]:
+            raise Leak("; ".join(map(str, leaks)))
+        return result
 
 
 def virtual_time(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
@@ -51,15 +57,9 @@ def now() -> float:
     return asyncio.get_running_loop().time()
 
 
-async def _leaving_nothing_behind(main: Coroutine[Any, Any, T]) -> T:
-    result = await main
-    await asyncio.sleep(0)  # what was just cancelled may end
-    if leaked := asyncio.all_tasks() - {asyncio.current_task()}:
-        raise Leak(", ".join(sorted(str(task.get_coro()) for task in leaked)))
-    return result
-
-
 class _VirtualLoop(asyncio.SelectorEventLoop):
+    _scheduled: list[asyncio.TimerHandle]
+
     def __init__(self) -> None:
         self._now = 0.0
         super().__init__(_Jump(self._pass))
@@ -67,6 +67,9 @@ class _VirtualLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self._now
+
+    def timers(self) -> list[asyncio.TimerHandle]:
+        return [timer for timer in self._scheduled if not timer.cancelled()]
 
     def _pass(self, seconds: float) -> None:
         self._now += seconds

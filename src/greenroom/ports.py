@@ -5,14 +5,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Protocol
 
+from greenroom.core.xds import Snapshot, Standing
 from greenroom.model.manifest import Kind, Manifest, Ref
 from greenroom.model.watch import Change, Listing, Resource, WatchEvent
 
-__all__ = ["Change", "Clock", "Cluster", "Listing", "Reader", "Resource", "WatchEvent"]
+__all__ = ["Change", "Clock", "Cluster", "Gateway", "Listing", "Reader", "Resource", "WatchEvent"]
 
 
 class Cluster(Protocol):
@@ -65,6 +66,22 @@ class Reader(Protocol):
 
     def owned(self, uid: str) -> Iterable[Manifest]:
         """Every known object whose controller owner reference carries this UID, of whatever kind."""
+
+
+class Gateway(Protocol):
+    """The control plane of all Envoys. A gateway is named ``namespace/name``; any number of Envoys may serve it."""
+
+    def publish(self, gateway: str, snapshot: Snapshot) -> None:
+        """From now on the Envoys of ``gateway`` are to have this, and only this."""
+
+    def withdraw(self, gateway: str) -> None:
+        """The gateway is gone. Its Envoys keep what they have; those that come get nothing."""
+
+    def standings(self, gateway: str) -> Sequence[Standing]:
+        """What each connected Envoy has of the last published snapshot."""
+
+    def subscribe(self, handler: Callable[[str], None]) -> None:
+        """Call ``handler`` with the name of a gateway whenever its standings may have changed. It must not block."""
 
 
 class Clock(Protocol):

@@ -6,7 +6,7 @@ Connection, encoding and errors are in ``adapters.kube_http``, the URLs of kinds
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any
@@ -121,7 +121,7 @@ class KubeCluster:
 
     async def logs(
         self, namespace: str, pod: str, container: str, *, follow: bool, tail: int | None
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """What a container printed, in chunks as they come; ``container`` may be ``""`` when the pod has but one.
 
         ``tail`` is the number of last lines to begin with, None for all. With ``follow`` it ends with the container.

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import io
 import socket
 import ssl
 from collections.abc import AsyncIterable, AsyncIterator, Mapping
@@ -90,7 +91,7 @@ class ApiServer:
                 method,
                 URL(self._connection.server + path, encoded=True),
                 params=params,
-                data=None if body is None else msgspec.json.encode(body),
+                data=None if body is None else io.BytesIO(msgspec.json.encode(body)),  # bytes warn over 1 MiB
                 headers={"Content-Type": "application/json", **(headers or {})},
                 timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=CONNECT_TIMEOUT),
                 allow_redirects=False,

@@ -12,9 +12,9 @@ import ssl
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import yaml
+from yarl import URL
 
 from greenroom.model.errors import InvalidInput
 from greenroom.model.manifest import Json, items, table, text
@@ -83,14 +83,14 @@ class _Kubeconfig:
                 raise self._wrong("is not supported", f"{where}.{key}", cure="use a bearer token (`token`) over TLS")
 
     def _server(self, cluster: Mapping[str, Json]) -> str:
-        server = text(cluster, "server").rstrip("/")
+        """The URL, without what stands in it for kubectl's sake (see ``local.api.write_kubeconfig``)."""
         try:
-            parts = urlsplit(server)
+            url = URL(text(cluster, "server").rstrip("/"))
         except ValueError:
-            parts = urlsplit("")
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
-            raise self._wrong("is no http or https URL without user name", "clusters[].cluster.server")
-        return server
+            url = URL()
+        if url.scheme not in ("http", "https") or not url.host:
+            raise self._wrong("is no http or https URL", "clusters[].cluster.server")
+        return str(url.with_user(None)).rstrip("/")
 
     def _token(self, user: Mapping[str, Json]) -> str:
         token = text(user, "token").strip()

@@ -66,12 +66,19 @@ class Repository:
                 f"{self.path} has no branch {branch!r}", cure=f"git -C {self.path} branch --list shows them"
             ) from error
 
+    async def commit(self, file: str, old: str, new: str, *, branch: str) -> None:
+        """Check out a branch and commit to it that ``old`` became ``new`` in a file."""
+        await self.git("checkout", "--quiet", branch)
+        path = self.path / file
+        path.write_text(path.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+        await self.git("commit", "--quiet", "--all", f"--message=Change {old} to {new}")
+
     async def current_branch(self) -> str:
         return await self.git("rev-parse", "--abbrev-ref", "HEAD")
 
 
 class Webhook:
-    """Sends deliveries, signed, and does not rest until they are answered with 2xx or the forge's ten seconds are over."""
+    """Sends signed deliveries, and like GitHub waits ten seconds for the answer."""
 
     def __init__(self, url: str, secret: bytes) -> None:
         self._url = url
@@ -95,7 +102,8 @@ class Webhook:
                 text = await answer.text()
         except (aiohttp.ClientError, TimeoutError) as error:
             raise GreenroomError(
-                f"the webhook was not delivered: {self._url} does not answer; nothing was changed (is `greenroom up` running?)"
+                f"{self._url} does not answer, so the webhook was not delivered and nothing was changed;"
+                " is `greenroom up` running?"
             ) from error
         if answer.status >= 300:
             raise GreenroomError(f"the webhook was refused with {answer.status}: {text.strip()}; nothing was changed")

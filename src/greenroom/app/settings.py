@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +21,6 @@ class Running(msgspec.Struct, frozen=True):
     pid: int
     webhook: str
     """URL that takes the forge's webhooks."""
-    gateway_port: int
     repository: str
     """Path of the git repository whose commits are run."""
 
@@ -61,10 +59,6 @@ class StateFolder:
                 source=str(self.root),
                 cure="choose another --state",
             ) from error
-
-    def instance_id(self) -> str:
-        """The mark by which this folder's processes are found again; made once."""
-        return self._once("instance", str(uuid.uuid4()))
 
     def webhook_secret(self) -> bytes:
         """The secret that signs webhooks here; made once."""

@@ -5,7 +5,9 @@ Commands import what they need when they run: ``greenroom --help`` and shell com
 
 from __future__ import annotations
 
+import asyncio
 import sys
+from typing import ClassVar
 
 import click
 
@@ -23,7 +25,7 @@ SHELLS = ("bash", "zsh", "fish")
 class _Sections(click.Group):
     """A group that lists its commands by what they are for, in the order a newcomer needs them."""
 
-    sections = {
+    sections: ClassVar[dict[str, tuple[str, ...]]] = {
         "Run": ("demo", "up"),
         "Pull requests": ("pr",),
         "Look": ("get", "describe", "logs"),
@@ -86,6 +88,8 @@ def main() -> None:
         sys.exit(1)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
+    except asyncio.CancelledError:  # ended by SIGTERM or SIGHUP, in order
+        sys.exit(143)
     except BrokenPipeError:  # `greenroom get prs | head -1`
         sys.stderr.close()
         sys.exit(141)

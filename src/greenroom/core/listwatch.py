@@ -56,17 +56,15 @@ class ListWatch:
         version = listing.resource_version
         lagging = is_older(version, self._seen)
         deltas: list[Delta] = []
-        listed = set()
-        for item in listing.items:
-            key = _key(item)
-            listed.add(key)
+        listed = {_key(item): item for item in listing.items}
+        for key, cached in tuple(self._objects.items()):
+            # What was written after the listing was made is not in it, and not gone either.
+            if key not in listed and not is_older(version, _version(cached)):
+                deltas += self._drop(key)
+        for key, item in listed.items():
             # A lagging listing still names objects whose deletion has been seen.
             if key in self._objects or not lagging:
                 deltas += self._put(key, item)
-        for key in self._objects.keys() - listed:
-            # What was written after the listing was made is not in it, and not gone either.
-            if not is_older(version, _version(self._objects[key])):
-                deltas += self._drop(key)
         self._advance(version)
         return deltas
 

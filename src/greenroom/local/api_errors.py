@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import msgspec
 from aiohttp import web
@@ -21,7 +20,7 @@ from greenroom.model.errors import (
     Unavailable,
     UnknownKind,
 )
-from greenroom.model.manifest import Json
+from greenroom.model.manifest import Json, number
 
 _MEANING: Mapping[type[ClusterError], tuple[int, str]] = {
     NotFound: (404, "NotFound"),
@@ -43,16 +42,9 @@ _REASONS: Mapping[int, str] = {
     405: "MethodNotAllowed",
     413: "RequestEntityTooLarge",
     415: "UnsupportedMediaType",
+    422: "Invalid",
     500: "InternalError",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """What a request was about: the plural of a kind, and a name where there is one."""
-
-    plural: str
-    name: str
 
 
 class Refused(Exception):
@@ -67,36 +59,33 @@ def refused_status(code: int, message: str) -> dict[str, Json]:
     return _status(code, _REASONS.get(code, "Unknown"), message)
 
 
-def error_status(error: ClusterError, subject: Subject | None = None) -> dict[str, Json]:
-    """The ``Status`` of an error. Only a missing object names its subject: a 404 without one means that the path
-    itself, and so the kind, is unknown."""
+def error_status(error: ClusterError, plural: str = "", name: str = "") -> dict[str, Json]:
+    """The ``Status`` of an error about the object ``name`` of a kind. Only a missing object is named in the details:
+    a 404 without them means that the path itself, and so the kind, is unknown."""
     code, reason = _MEANING.get(type(error), (500, "InternalError"))
-    details: dict[str, Json] = {}
-    if subject is not None and not isinstance(error, UnknownKind):
-        details |= {"kind": subject.plural, "name": subject.name}
+    details: dict[str, Json] = {} if isinstance(error, UnknownKind) else {"kind": plural, "name": name}
     if error.retry_after:
         details["retryAfterSeconds"] = math.ceil(error.retry_after)
     return _status(code, reason, str(error), details)
 
 
-def success_status(subject: Subject) -> dict[str, Json]:
+def success_status(plural: str, name: str) -> dict[str, Json]:
     return {
         "apiVersion": "v1",
         "kind": "Status",
         "metadata": {},
         "status": "Success",
-        "details": {"kind": subject.plural, "name": subject.name},
+        "details": {"kind": plural, "name": name},
     }
 
 
-def respond(status: Mapping[str, Json], code: int, *, retry_after: float = 0.0) -> web.Response:
-    """The answer that carries a ``Status``. ``retry_after`` is in seconds, 0 for none."""
+def respond(status: Mapping[str, Json], *, retry_after: float = 0.0) -> web.Response:
+    """The answer that carries the ``Status`` of a failure. ``retry_after`` is in seconds, 0 for none."""
+    code = number(status, "code")
     headers = {"Retry-After": str(math.ceil(retry_after))} if retry_after else {}
     if code == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    return web.Response(
-        status=code, body=msgspec.json.encode(status), content_type="application/json", headers=headers
-    )
+    return web.Response(status=code, body=msgspec.json.encode(status), content_type="application/json", headers=headers)
 
 
 def _status(code: int, reason: str, message: str, details: Mapping[str, Json] | None = None) -> dict[str, Json]:

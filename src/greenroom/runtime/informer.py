@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import structlog
 
@@ -22,7 +23,7 @@ from greenroom.runtime.backoff import Backoff
 from greenroom.runtime.cache import Cache
 from greenroom.runtime.cancellation import is_being_cancelled
 
-Handler = Callable[[Manifest | None, Manifest | None], None]
+Handler: TypeAlias = "Callable[[Manifest | None, Manifest | None], None]"
 
 log = structlog.get_logger(__name__)
 
@@ -87,22 +88,21 @@ class Informers:
     def observe(self, manifest: Manifest) -> None:
         """Take what the cluster answered to a write, so that the next read sees it.
 
-        Objects of kinds that are not started are ignored.
+        Before the kind was listed nothing is taken: the listing will have it.
         """
         kind = kind_of(manifest)
-        if kind in self._synced:
-            self._hand_out(kind, self._cache.kind(kind).observe(_trimmed(manifest)))
+        self._hand_out(kind, self._cache.kind(kind).observe(_trimmed(manifest)))
 
     async def run(self) -> None:
         """Keep every started kind until cancelled."""
-        try:
-            async with asyncio.TaskGroup() as group:
-                self._group = group
-                for kind in self._synced:
-                    self._spawn(group, kind)
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            for kind in self._synced:
+                self._spawn(group, kind)
+            try:
                 await asyncio.Event().wait()  # kinds are started at any time, so the group has to stay open
-        finally:
-            self._group = None
+            finally:
+                self._group = None  # a group that is shutting down takes no task
 
     def _spawn(self, group: asyncio.TaskGroup, kind: Kind) -> None:
         group.create_task(self._keep(kind), name=f"informer-{kind}")
@@ -149,14 +149,17 @@ class Informers:
         """List when needed, then watch to the end of the stream. Raises TimeoutError when nothing comes for long."""
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(self._silence_seconds) as silence:
-            if machine.since is None:
-                listing = await self._cluster.list(kind)
-                items = [_trimmed(item) for item in listing.items]
-                self._hand_out(kind, machine.listing(Listing(items, listing.resource_version)))
-                self._synced[kind].set()
-            async for event in self._cluster.watch(kind, since=machine.since or ""):
+            since = machine.since if machine.since is not None else await self._list(kind, machine)
+            async for event in self._cluster.watch(kind, since=since):
                 silence.reschedule(loop.time() + self._silence_seconds)
                 self._hand_out(kind, machine.event(WatchEvent(event.change, _trimmed(event.object))))
+
+    async def _list(self, kind: Kind, machine: ListWatch) -> str:
+        listing = await self._cluster.list(kind)
+        items = [_trimmed(item) for item in listing.items]
+        self._hand_out(kind, machine.listing(Listing(items, listing.resource_version)))
+        self._synced[kind].set()
+        return listing.resource_version
 
     def _hand_out(self, kind: Kind, deltas: Sequence[Delta]) -> None:
         self._cache.index(kind, deltas)

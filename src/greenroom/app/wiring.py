@@ -1,0 +1,245 @@
+"""Where the parts meet: one function puts a Greenroom on one machine together, starts it, and takes it apart again."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from aiohttp import web
+
+from greenroom.adapters.ads import AdsServer
+from greenroom.app.logs import log_to
+from greenroom.app.settings import OneMachineSettings, Running
+from greenroom.flows.intake import Intake
+from greenroom.flows.reconcile import Reconcile
+from greenroom.flows.route import Routes
+from greenroom.local import api, instance
+from greenroom.local.gateway import Gateways
+from greenroom.local.store import Store
+from greenroom.local.workloads import Workloads
+from greenroom.model.errors import GreenroomError, InvalidInput, NotFound
+from greenroom.model.manifest import (
+    NAMESPACE,
+    POD,
+    Json,
+    Manifest,
+    Ref,
+    kind_of,
+    name_of,
+    number,
+    ref_of,
+    table,
+    text,
+)
+from greenroom.model.mesh import MESH, VIRTUAL_GATEWAY
+from greenroom.ports import Cluster
+from greenroom.runtime.informer import Informers
+from greenroom.web.app import make_app
+
+MANAGER = "greenroom-local"
+USER_MANAGER = "greenroom-cli"
+DEFAULT_GATEWAY = "ingress-gw"
+HOST = "127.0.0.1"
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class OneMachine:
+    """A Greenroom that is running."""
+
+    settings: OneMachineSettings
+    cluster: Cluster
+    informers: Informers
+    webhook_url: str
+    gateway_port: int
+
+    def remains_of(self, commit: str) -> list[str]:
+        """What there still is of a commit on this machine: pods, processes and the worktree; for the demo and tests."""
+        pods = [pod for pod in self.informers.list(POD) if commit in str(table(pod, "spec"))]
+        marks = [{"GREENROOM_POD": text(pod, "metadata", "uid")} for pod in pods]
+        worktree = self.settings.state.root / "images" / commit
+        return [
+            *(f"pod {name_of(pod)}" for pod in pods),
+            *(f"process {process.pid}" for mark in marks for process in instance.marked(mark)),
+            *([str(worktree)] if worktree.exists() else []),
+        ]
+
+
+@asynccontextmanager
+async def one_machine(settings: OneMachineSettings, objects: Sequence[Manifest]) -> AsyncIterator[OneMachine]:
+    """Start everything, apply ``objects``, and stop everything at the end. What was left behind by a kill ends first.
+
+    Raises GreenroomError when it cannot start: the folder is in use, a port is taken, an object is wrong.
+    """
+    clock = SystemClock()
+    state = settings.state
+    state.create()
+    async with AsyncExitStack() as stack:
+        stack.enter_context(_ended_by(signal.SIGTERM, signal.SIGHUP))
+        store = Store.open(state.database, clock=clock)
+        stack.callback(store.close)
+        stack.enter_context(log_to(state.log))
+        identity = instance.instance_id(state.root)
+        await instance.end_leftovers(identity)
+        await _prepare(store, settings, objects)
+
+        informers = Informers(store)
+        workloads = Workloads(
+            store, informers, state=state.root, repository=settings.repository, instance=identity, clock=clock
+        )
+        ads = await stack.enter_async_context(AdsServer())
+        gateways = Gateways(informers, ads.address, state=state.root, instance=identity)
+        routes = Routes(store, informers, ads, clock)
+        gateway_port = await _gateway_port(store)
+        reconcile = Reconcile(store, informers, clock, url_of=lambda host: f"http://{host}:{gateway_port}")
+        intake = Intake(store, informers)
+
+        webhook_url = await stack.enter_async_context(
+            _serve(make_app(intake, secrets=[state.webhook_secret()]), settings.webhook_port)
+        )
+        token = state.api_token()
+        server = await stack.enter_async_context(api.running(api.make_app(store, token=token, logs=workloads.logs)))
+        api.write_kubeconfig(state.kubeconfig, server=server, token=token, namespace=settings.namespace)
+
+        await stack.enter_async_context(
+            _background(informers.run, routes.run, reconcile.run, gateways.run, workloads.run)
+        )
+        await informers.synced()
+        state.say_running(
+            Running(pid=os.getpid(), webhook=f"{webhook_url}/webhooks", repository=str(settings.repository))
+        )
+        stack.callback(state.say_stopped)
+        yield OneMachine(settings, store, informers, f"{webhook_url}/webhooks", gateway_port)
+
+
+async def _prepare(store: Store, settings: OneMachineSettings, objects: Sequence[Manifest]) -> None:
+    """Apply the user's objects, and a mesh and a gateway of our own unless there are others."""
+    namespace: Manifest = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": settings.namespace}}
+    await store.apply(namespace, manager=MANAGER)
+    for manifest in sorted(objects, key=lambda manifest: kind_of(manifest) != NAMESPACE):
+        resource = await store.resource(kind_of(manifest))
+        place: dict[str, Json] = {}
+        if resource.namespaced:
+            place = {"namespace": text(manifest, "metadata", "namespace") or settings.namespace}
+        metadata = {**table(manifest, "metadata"), **place}
+        await store.apply({**manifest, "metadata": metadata}, manager=USER_MANAGER)
+    for default in _defaults(settings):
+        ref = ref_of(default)
+        others = [found for found in (await store.list(ref.kind)).items if ref_of(found) != ref]
+        if not others:
+            await store.apply(default, manager=MANAGER)
+        elif await _exists(store, ref):
+            await store.delete(ref)
+
+
+def _defaults(settings: OneMachineSettings) -> tuple[Manifest, Manifest]:
+    everything: dict[str, Json] = {"namespaceSelector": {}}
+    listener: Json = {"portMapping": {"port": settings.gateway_port, "protocol": "http"}}
+    mesh: Manifest = {
+        "apiVersion": MESH.api_version,
+        "kind": MESH.name,
+        "metadata": {"name": "greenroom"},
+        "spec": everything,
+    }
+    gateway: Manifest = {
+        "apiVersion": VIRTUAL_GATEWAY.api_version,
+        "kind": VIRTUAL_GATEWAY.name,
+        "metadata": {"name": DEFAULT_GATEWAY, "namespace": settings.namespace},
+        "spec": {**everything, "listeners": [listener]},
+    }
+    return mesh, gateway
+
+
+async def _exists(store: Store, ref: Ref) -> bool:
+    try:
+        await store.get(ref)
+    except NotFound:
+        return False
+    return True
+
+
+async def _gateway_port(store: Store) -> int:
+    """The port of the first listener of the first gateway. Raises InvalidInput when another program has it."""
+    gateways = (await store.list(VIRTUAL_GATEWAY)).items
+    ports = [number(gateway, "spec", "listeners", 0, "portMapping", "port") for gateway in gateways]
+    for port in filter(None, ports):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, port))
+            except OSError as error:
+                raise _port_taken(port, "--port, or in the VirtualGateway", error) from error
+    return ports[0] if ports else 0
+
+
+@asynccontextmanager
+async def _serve(app: web.Application, port: int) -> AsyncIterator[str]:
+    """Serve on 127.0.0.1; answers the URL."""
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
+    await runner.setup()
+    try:
+        try:
+            await web.TCPSite(runner, HOST, port).start()
+        except OSError as error:
+            raise _port_taken(port, "--webhook-port", error) from error
+        yield f"http://{HOST}:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+def _port_taken(port: int, option: str, error: OSError) -> InvalidInput:
+    reason = "another program listens on it" if error.errno == errno.EADDRINUSE else str(error.strerror)
+    return InvalidInput(f"port {port} of {HOST} cannot be used: {reason}", cure=f"choose another with {option}")
+
+
+@asynccontextmanager
+async def _background(*runs: Callable[[], Coroutine[None, None, None]]) -> AsyncIterator[None]:
+    """Run these while the block runs. One that ends by itself ends the block: half a Greenroom must not go on."""
+    owner = asyncio.current_task()
+    ended: list[asyncio.Task[None]] = []
+
+    def note(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and owner is not None and not ended:
+            ended.append(task)
+            owner.cancel()
+
+    tasks = [asyncio.create_task(run(), name=run.__qualname__) for run in runs]
+    for task in tasks:
+        task.add_done_callback(note)
+    try:
+        yield
+    except asyncio.CancelledError:
+        if not ended or owner is None or owner.uncancel() > 0:
+            raise
+        raise GreenroomError(f"{ended[0].get_name()} ended unexpectedly: {ended[0].exception()!r}") from None
+    finally:
+        for task in tasks:
+            task.remove_done_callback(note)
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@contextmanager
+def _ended_by(*signals: signal.Signals) -> Iterator[None]:
+    """Let these signals end the block as Ctrl-C does, so that no process is left behind."""
+    loop, owner = asyncio.get_running_loop(), asyncio.current_task()
+    for number_ in signals:
+        loop.add_signal_handler(number_, lambda: owner and owner.cancel())
+    try:
+        yield
+    finally:
+        for number_ in signals:
+            loop.remove_signal_handler(number_)

@@ -1,0 +1,73 @@
+"""What happened to an environment, as Kubernetes Events: one for each transition of its status.
+
+An Event's name is made from the PR object and the reason, so that an environment has at most one Event of each reason,
+however often it happens; it belongs to the PR object and goes with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from greenroom.core.status import FAILURES, READY, rfc3339
+from greenroom.model.manifest import (
+    EVENT,
+    Json,
+    Manifest,
+    condition_of,
+    name_of,
+    owner_reference,
+    table,
+    text,
+    uid_of,
+)
+
+SOURCE = "greenroom"
+
+_NAME_LIMIT = 253
+_SHORT = 7
+
+
+def events_of(pr: Manifest, status: Manifest, now: datetime) -> list[Manifest]:
+    """The Events that tell of the change from the status of ``pr`` to ``status``."""
+    return [_event(pr, reason, message, now) for reason, message in _transitions(pr, status)]
+
+
+def _transitions(pr: Manifest, status: Manifest) -> Iterator[tuple[str, str]]:
+    before, after = text(pr, "status", "commit"), text(status, "commit")
+    if not table(pr, "status"):
+        yield "Created", f"the environment is made for commit {after[:_SHORT]}" if after else "the environment is made"
+    elif before != after:
+        yield "CommitChanged", f"commit {after[:_SHORT]} is wanted instead of {before[:_SHORT]}"
+    was, is_ = condition_of(pr, READY), condition_of({"status": status}, READY)
+    if (text(was, "status"), text(was, "reason")) != (text(is_, "status"), text(is_, "reason")):
+        yield text(is_, "reason"), text(is_, "message")
+
+
+def _event(pr: Manifest, reason: str, message: str, now: datetime) -> Manifest:
+    namespace, time = text(pr, "metadata", "namespace"), rfc3339(now)
+    involved: dict[str, Json] = {
+        "apiVersion": text(pr, "apiVersion"),
+        "kind": text(pr, "kind"),
+        "namespace": namespace,
+        "name": name_of(pr),
+        "uid": uid_of(pr),
+    }
+    suffix = f".{uid_of(pr)[:8]}.{reason.lower()}"
+    return {
+        "apiVersion": EVENT.api_version,
+        "kind": EVENT.name,
+        "metadata": {
+            "name": name_of(pr)[: _NAME_LIMIT - len(suffix)] + suffix,
+            "namespace": namespace,
+            "ownerReferences": [{**owner_reference(pr), "controller": False, "blockOwnerDeletion": False}],
+        },
+        "involvedObject": involved,
+        "reason": reason,
+        "message": message,
+        "type": "Warning" if reason in FAILURES else "Normal",
+        "source": {"component": SOURCE},
+        "firstTimestamp": time,
+        "lastTimestamp": time,
+        "count": 1,
+    }

@@ -1,0 +1,194 @@
+"""What to do so that the cluster holds the objects of an environment, and no others of it.
+
+Drift is found without comparing with the server's defaults: after an apply the inventory keeps a hash of what was
+rendered, and a hash of how the server stored those same fields. The one changes when the template, the commit or a
+variable does, the other when somebody touches the object. The server's own additions and its ways of writing a value
+change neither, so that a plan after an apply is empty.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from greenroom.model.environment import Environment
+from greenroom.model.manifest import (
+    GROUP,
+    PR,
+    Json,
+    Kind,
+    Manifest,
+    Ref,
+    controller_of,
+    is_deleting,
+    items,
+    kind_of,
+    ref_of,
+    text,
+    uid_of,
+)
+
+_RANKS = {
+    **dict.fromkeys(("ConfigMap", "Secret", "ServiceAccount", "PersistentVolumeClaim", "Role", "RoleBinding"), 0),
+    **dict.fromkeys(("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Pod", "Job", "CronJob"), 2),
+    **dict.fromkeys(("GatewayRoute", "HTTPRoute", "Ingress"), 3),
+}
+_OTHER_RANK = 1
+"""First what pods read, then services, then pods, then what leads visitors to them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What the inventory keeps of a child: hashes of what was rendered, and of how the server stored it."""
+
+    ref: Ref
+    rendered: str
+    live: str
+
+    @classmethod
+    def of(cls, rendered: Manifest, stored: Manifest) -> Record:
+        return cls(ref_of(rendered), digest(rendered), digest(projection(rendered, stored)))
+
+
+@dataclass(frozen=True, slots=True)
+class Apply:
+    manifest: Manifest
+
+    @property
+    def ref(self) -> Ref:
+        return ref_of(self.manifest)
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Delete the object of this UID only: one that took its place since is not ours."""
+
+    ref: Ref
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """Nothing can be done about a desired object now; ``message`` says why, for a person."""
+
+    ref: Ref
+    message: str
+
+
+Action: TypeAlias = Apply | Delete | Blocked
+
+
+def plan(
+    environment: Environment,
+    desired: Sequence[Manifest],
+    observed: Callable[[Ref], Manifest | None],
+    owned: Iterable[Manifest],
+    inventory: Mapping[Ref, Record],
+) -> tuple[Action, ...]:
+    """The actions, in the order of their ranks; nothing to do is ``()``.
+
+    ``observed`` answers the object of a name, whoever owns it; ``owned`` are the objects whose controller is the PR
+    object. What is owned and not desired is deleted.
+    """
+    wanted = {ref_of(manifest) for manifest in desired}
+    surplus = (child for child in owned if ref_of(child) not in wanted and not is_deleting(child))
+    deletes = [Delete(ref_of(child), uid_of(child)) for child in surplus]
+    steps = (
+        _step(environment, manifest, observed(ref_of(manifest)), inventory.get(ref_of(manifest)))
+        for manifest in sorted(desired, key=rank)
+    )
+    return (*deletes, *(step for step in steps if step is not None))
+
+
+def rank(manifest: Manifest) -> int:
+    return _RANKS.get(kind_of(manifest).name, _OTHER_RANK)
+
+
+def _step(
+    environment: Environment, desired: Manifest, present: Manifest | None, record: Record | None
+) -> Action | None:
+    if present is None:
+        return Apply(desired)
+    ref, controller = ref_of(desired), controller_of(present)
+    if is_deleting(present):
+        return Blocked(ref, f"{ref} is being deleted, and is made again then")
+    if was_of_namesake(controller, environment):
+        return Delete(ref, uid_of(present))
+    if controller and text(controller, "uid") != environment.uid:
+        return Blocked(ref, f"{ref} belongs to {text(controller, 'kind')}/{text(controller, 'name')}")
+    if record is not None and record == Record.of(desired, present):
+        return None
+    return Apply(desired)
+
+
+def was_of_namesake(controller: Mapping[str, Json], environment: Environment) -> bool:
+    """Whether the owner was a PR object of our name that is gone: the pull request was closed and reopened quickly."""
+    return is_pr(controller, environment.ref.name) and text(controller, "uid") != environment.uid
+
+
+def is_pr(controller: Mapping[str, Json], name: str) -> bool:
+    kind = Kind.of(text(controller, "apiVersion"), text(controller, "kind"))
+    return (kind.group, kind.name, text(controller, "name")) == (GROUP, PR.name, name)
+
+
+def projection(rendered: Json, stored: Json) -> Json:
+    """``stored`` reduced to the fields that ``rendered`` has.
+
+    Items of lists are matched by their ``name`` where all have one, as server-side apply does with containers, ports
+    and variables; else by their place.
+    """
+    if isinstance(rendered, Mapping) and isinstance(stored, Mapping):
+        return {key: projection(value, stored[key]) for key, value in rendered.items() if key in stored}
+    if _is_list(rendered) and _is_list(stored):
+        return _projected_list(items(rendered), items(stored))
+    return stored
+
+
+def _projected_list(rendered: Sequence[Json], stored: Sequence[Json]) -> Json:
+    by_name = {text(item, "name"): item for item in stored}
+    if rendered and all(text(item, "name") for item in rendered) and len(by_name) == len(stored):
+        names = [text(item, "name") for item in rendered]
+        return [projection(item, by_name[name]) for item, name in zip(rendered, names, strict=True) if name in by_name]
+    if len(rendered) != len(stored):
+        return stored
+    return [projection(item, other) for item, other in zip(rendered, stored, strict=True)]
+
+
+def _is_list(value: Json) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str)
+
+
+def digest(value: Json) -> str:
+    """Sixteen hexadecimal digits that change with the value, and not with the order of its keys."""
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=dict)
+    return hashlib.sha256(canonical.encode(errors="surrogatepass")).hexdigest()[:16]
+
+
+def inventory_of(status: Manifest, namespace: str) -> dict[Ref, Record]:
+    """Reads ``inventory`` of a PR object's status; entries that are not ours to understand are skipped."""
+    records = (
+        Record(
+            Ref(Kind.of(text(item, "apiVersion"), text(item, "kind")), namespace, text(item, "name")),
+            text(item, "hash"),
+            text(item, "live"),
+        )
+        for item in items(status, "inventory")
+    )
+    return {record.ref: record for record in records if record.ref.kind.name and record.ref.name}
+
+
+def inventory_items(records: Iterable[Record]) -> list[Json]:
+    """What ``inventory_of`` reads back."""
+    return [
+        {
+            "apiVersion": record.ref.kind.api_version,
+            "kind": record.ref.kind.name,
+            "name": record.ref.name,
+            "hash": record.rendered,
+            "live": record.live,
+        }
+        for record in sorted(records, key=lambda record: record.ref)
+    ]

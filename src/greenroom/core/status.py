@@ -1,0 +1,180 @@
+"""What came of a reconcile -> the status of the PR object.
+
+``Applied`` tells whether the cluster holds what the template asks for, ``Ready`` whether the address shows the wanted
+commit, and if not, the one thing that most needs to be known. Same findings, same status: a condition keeps its
+``lastTransitionTime`` until its status changes, so that a reconcile that finds nothing new writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from greenroom.core import health
+from greenroom.core.health import Health
+from greenroom.core.plan import Record, inventory_items
+from greenroom.model.manifest import Json, Manifest, condition_of, kind_of, text
+
+READY = "Ready"
+APPLIED = "Applied"
+TEMPLATE_WARNING = "TemplateWarning"
+
+APPLY_FAILED = "ApplyFailed"
+INVALID_TEMPLATE = "InvalidTemplate"
+INVALID_PR = "InvalidPR"
+REVIEW_APP_NOT_FOUND = "ReviewAppNotFound"
+REPLACING = "Replacing"
+
+FAILURES = frozenset(
+    {APPLY_FAILED, INVALID_TEMPLATE, INVALID_PR, REVIEW_APP_NOT_FOUND, health.UNSCHEDULABLE, "ProgressDeadlineExceeded"}
+    | health.CONTAINER_REASONS
+)
+"""Reasons that somebody has to do something about. All others pass by themselves."""
+
+FIELDS = ("observedGeneration", "commit", "shownCommit", "url", "inventory", "conditions")
+"""The fields of the status that are written here."""
+
+MESSAGE_LIMIT = 1024
+_LISTED = 3
+_SHORT = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why the cluster does not hold what it should. ``message`` names the object."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What a reconcile found. Healths and records are of the children; ``left`` are braces that were left alone."""
+
+    generation: int
+    commit: str = ""
+    shown_commit: str = ""
+    url: str = ""
+    problems: tuple[Problem, ...] = ()
+    healths: tuple[Health, ...] = ()
+    records: tuple[Record, ...] = ()
+    left: tuple[str, ...] = ()
+
+
+def status_of(findings: Findings, previous: Manifest, now: datetime) -> dict[str, Json]:
+    """The whole status. ``previous`` is the PR object as it is, ``now`` is used for conditions that changed."""
+    conditions = [_ready(findings), _applied(findings)]
+    if findings.left:
+        conditions.append(_Condition(TEMPLATE_WARNING, True, "UnknownPlaceholder", _left(findings.left)))
+    fields: dict[str, Json] = {
+        "observedGeneration": findings.generation,
+        "commit": findings.commit,
+        "shownCommit": findings.shown_commit,
+        "url": findings.url,
+        "inventory": inventory_items(findings.records),
+        "conditions": [_with_times(condition, findings, previous, now) for condition in conditions],
+    }
+    return {field: value for field, value in fields.items() if value != ""}
+
+
+def patch(previous: Mapping[str, Json], wanted: Mapping[str, Json]) -> dict[str, Json]:
+    """The merge patch from one status to the other, over the fields that are ours; nothing to do is ``{}``."""
+    return {field: wanted.get(field) for field in FIELDS if previous.get(field) != wanted.get(field)}
+
+
+def url_of(children: Iterable[Manifest], address: Callable[[str], str]) -> str:
+    """The address of the first GatewayRoute with an exact host; ``address`` makes it from the host."""
+    routes = (child for child in children if kind_of(child).name == "GatewayRoute")
+    hosts = (
+        text(route, "spec", protocol, "match", "hostname", "exact")
+        for route in routes
+        for protocol in ("httpRoute", "http2Route", "grpcRoute")
+    )
+    return next((address(host) for host in hosts if host), "")
+
+
+@dataclass(frozen=True, slots=True)
+class _Condition:
+    type: str
+    status: bool
+    reason: str
+    message: str
+
+
+def _ready(findings: Findings) -> _Condition:
+    if findings.problems:
+        trouble = findings.problems[0].reason, _listed([problem.message for problem in findings.problems])
+    else:
+        trouble = _worst(findings)
+    if trouble is None:
+        return _Condition(READY, True, READY, _shows(findings))
+    reason, message = trouble
+    return _Condition(READY, False, reason, message + _still_shown(findings))
+
+
+def _worst(findings: Findings) -> tuple[str, str] | None:
+    """The trouble to tell of: one that stays before one that passes, a workload before the route that waits for it."""
+    waiting = sorted((each for each in findings.healths if not each.ready), key=_urgency)
+    if waiting:
+        return waiting[0].reason, waiting[0].message
+    if findings.shown_commit not in ("", findings.commit):
+        return health.ROLLING_OUT, f"commit {_short(findings.commit)} is being rolled out"
+    return None
+
+
+def _urgency(found: Health) -> tuple[bool, int, str]:
+    passing = (health.WAITING_FOR_IMAGE, health.NOT_READY, health.ROLLING_OUT, health.WAITING_FOR_ROUTE)
+    order = passing.index(found.reason) if found.reason in passing else -1
+    return found.reason not in FAILURES, order, str(found.ref)
+
+
+def _applied(findings: Findings) -> _Condition:
+    if findings.problems:
+        message = _listed([problem.message for problem in findings.problems])
+        return _Condition(APPLIED, False, findings.problems[0].reason, message)
+    count = len(findings.records)
+    return _Condition(APPLIED, True, APPLIED, f"{count} object{'' if count == 1 else 's'}")
+
+
+def _shows(findings: Findings) -> str:
+    place = findings.url or "the environment"
+    return f"{place} shows commit {_short(findings.shown_commit)}" if findings.shown_commit else f"{place} is up"
+
+
+def _still_shown(findings: Findings) -> str:
+    if findings.shown_commit in ("", findings.commit):
+        return ""
+    return f"; commit {_short(findings.shown_commit)} keeps serving"
+
+
+def _left(left: Sequence[str]) -> str:
+    return f"left as it stands, no variable of Greenroom: {_listed(left)}"
+
+
+def _listed(messages: Sequence[str]) -> str:
+    more = len(messages) - _LISTED
+    return "; ".join([*messages[:_LISTED], *([f"and {more} more"] if more > 0 else [])])
+
+
+def _short(commit: str) -> str:
+    return commit[:_SHORT]
+
+
+def _with_times(condition: _Condition, findings: Findings, previous: Manifest, now: datetime) -> dict[str, Json]:
+    before = condition_of(previous, condition.type)
+    status = "True" if condition.status else "False"
+    since = text(before, "lastTransitionTime") if text(before, "status") == status else ""
+    return {
+        "type": condition.type,
+        "status": status,
+        "reason": condition.reason,
+        "message": condition.message[:MESSAGE_LIMIT],
+        "lastTransitionTime": since or rfc3339(now),
+        "observedGeneration": findings.generation,
+    }
+
+
+def rfc3339(time: datetime) -> str:
+    """A time, in UTC, as Kubernetes writes it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ")

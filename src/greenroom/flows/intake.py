@@ -1,0 +1,202 @@
+"""From a delivery to PR objects: the web layer answers 2xx only after this is done.
+
+For every ReviewApp of the repository: read what is known of the pull request, add what was told (``core.ordering``),
+ask the gate, then write or delete the PR object. ``flows.reconcile`` does the rest.
+
+A closed pull request is remembered first, in ``status.closed`` of the ReviewApp, and deleted then. Whoever dies in
+between has decided already: ``flows.reconcile`` deletes a PR object that its ReviewApp remembers as closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+from weakref import WeakValueDictionary
+
+from greenroom.core import gate
+from greenroom.core.ordering import OBSERVED, Knowledge, join, outdated
+from greenroom.model.environment import pr_name
+from greenroom.model.errors import ClusterError, Conflict, NotFound, Unavailable
+from greenroom.model.manifest import (
+    PR,
+    REVIEW_APP,
+    Json,
+    Manifest,
+    Ref,
+    annotations_of,
+    is_deleting,
+    owner_reference,
+    ref_of,
+    table,
+    text,
+    uid_of,
+)
+from greenroom.model.pull import PullEvent, PullRequest
+from greenroom.model.reviewapp import ReviewApp
+from greenroom.ports import Cluster, Reader
+
+MANAGER = "greenroom"
+ATTEMPTS = 5
+
+
+class Result(Enum):
+    CREATED = "created"
+    UPDATED = "updated"
+    DELETED = "deleted"
+    UNCHANGED = "unchanged"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a delivery at one ReviewApp. ``message`` says why, for a person, where that is not plain."""
+
+    review_app: Ref
+    result: Result
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """What the cluster holds of a pull request, and what is known of it, the delivery included."""
+
+    app: Manifest
+    pr: Manifest | None
+    ref: Ref
+    recorded: Knowledge | None
+    buried: Knowledge | None
+    known: Knowledge
+    pull: PullRequest
+
+
+class Intake:
+    """Deliveries of one pull request are handled one after the other, in whatever order they came."""
+
+    def __init__(self, cluster: Cluster, reader: Reader) -> None:
+        self._cluster = cluster
+        self._reader = reader
+        self._turns: WeakValueDictionary[tuple[str, int], asyncio.Lock] = WeakValueDictionary()
+
+    async def handle(self, event: PullEvent) -> tuple[Outcome, ...]:
+        """What was done at each ReviewApp of the repository; nothing at all when there is none.
+
+        Raises ClusterError when it could not be done at one of them, after all were tried. Handling the delivery again
+        completes it.
+        """
+        repository = gate.canonical(event.pull.repository)
+        turn = self._turns.setdefault((repository, event.pull.number), asyncio.Lock())
+        outcomes: list[Outcome] = []
+        failures: list[ClusterError] = []
+        async with turn:
+            for app in self._apps_of(repository):
+                try:
+                    outcomes.append(await self._settle(app, event))
+                except ClusterError as error:
+                    failures.append(error)
+        if failures:
+            raise failures[0]
+        return tuple(outcomes)
+
+    def _apps_of(self, repository: str) -> list[Ref]:
+        apps = self._reader.list(REVIEW_APP)
+        return sorted(ref_of(app) for app in apps if gate.canonical(_repository(app)) == repository)
+
+    async def _settle(self, app: Ref, event: PullEvent) -> Outcome:
+        """Read, decide, write; and anew when somebody else wrote in between."""
+        for _ in range(ATTEMPTS - 1):
+            try:
+                return await self._settle_once(app, event)
+            except Conflict:
+                continue
+        return await self._settle_once(app, event)
+
+    async def _settle_once(self, app: Ref, event: PullEvent) -> Outcome:
+        try:
+            state = await self._read(app, event)
+        except NotFound:
+            return Outcome(app, Result.REFUSED, "the ReviewApp was deleted just now")
+        refusal = gate.refusal(state.pull, _review_app(state.app))
+        if refusal is None:
+            return Outcome(app, await self._admit(state))
+        if refusal.reason is gate.Reason.CLOSED:
+            return Outcome(app, await self._retire(state), refusal.message)
+        return Outcome(app, Result.REFUSED, refusal.message)
+
+    async def _read(self, app_ref: Ref, event: PullEvent) -> _State:
+        """From the cluster itself: an informer's copy may be older than the last delivery's writes.
+
+        The ReviewApp comes last: should another replica close the pull request right now, either its tombstone is
+        seen, or the PR object has changed since it was read.
+        """
+        ref = Ref(PR, app_ref.namespace, pr_name(app_ref.name, event.pull.number))
+        try:
+            pr: Manifest | None = await self._cluster.get(ref)
+        except NotFound:
+            pr = None
+        app = await self._cluster.get(app_ref)
+        recorded = Knowledge.parse(annotations_of(pr).get(OBSERVED, "")) if pr is not None else None
+        buried = Knowledge.parse(text(app, "status", "closed", str(event.pull.number)))
+        known = join(Knowledge.of(event), recorded, buried)
+        pull = replace(event.pull, head=known.head, open=known.is_open)
+        return _State(app, pr, ref, recorded, buried, known, pull)
+
+    async def _admit(self, state: _State) -> Result:
+        if state.pr is not None and is_deleting(state.pr):
+            raise Unavailable(f"{state.ref} is still being deleted", retry_after=1.0)
+        if state.known == state.recorded:
+            return Result.UNCHANGED
+        await self._cluster.apply(_pr_object(state), manager=MANAGER)
+        return Result.CREATED if state.pr is None else Result.UPDATED
+
+    async def _retire(self, state: _State) -> Result:
+        if state.known != state.buried:
+            await self._cluster.patch_status(ref_of(state.app), {"closed": _tombstones(state)})
+        if state.pr is None:
+            return Result.UNCHANGED
+        try:
+            await self._cluster.delete(state.ref, uid=uid_of(state.pr))
+        except NotFound:
+            return Result.UNCHANGED
+        return Result.DELETED
+
+
+def _repository(app: Manifest) -> str:
+    return text(app, "spec", "githubRepository")
+
+
+def _review_app(app: Manifest) -> ReviewApp:
+    """Without its template. One that is wrong is reported by the environment, and must not lose a delivery."""
+    ref = ref_of(app)
+    return ReviewApp(ref.namespace, ref.name, _repository(app), ())
+
+
+def _pr_object(state: _State) -> Manifest:
+    """Only the fields that are ours, so that ``envVars`` set by hand stay. An object that was read must not have
+    changed since."""
+    metadata: dict[str, Json] = {
+        "name": state.ref.name,
+        "namespace": state.ref.namespace,
+        "annotations": {OBSERVED: str(state.known)},
+        "ownerReferences": [owner_reference(state.app)],
+    }
+    if state.pr is not None:
+        metadata["resourceVersion"] = text(state.pr, "metadata", "resourceVersion")
+    return {
+        "apiVersion": PR.api_version,
+        "kind": PR.name,
+        "metadata": metadata,
+        "spec": {
+            "parentReviewApp": ref_of(state.app).name,
+            "prNumber": str(state.pull.number),
+            "headCommitRef": state.pull.head,
+        },
+    }
+
+
+def _tombstones(state: _State) -> Mapping[str, Json]:
+    """A merge patch: the pull request's own, and away with those nobody needs any more."""
+    closed = {key: value for key, value in table(state.app, "status", "closed").items() if isinstance(value, str)}
+    own = str(state.pull.number)
+    return {**dict.fromkeys(outdated(closed) - {own}), own: str(state.known)}

@@ -1,0 +1,201 @@
+"""The requests about objects: each handler asks one thing of the cluster and answers it as Kubernetes would."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from typing import Protocol
+
+import msgspec
+from aiohttp import web
+
+from greenroom.local.api_errors import Refused, error_status, success_status
+from greenroom.local.api_requests import (
+    FieldSelector,
+    Target,
+    body_of,
+    flag,
+    identified,
+    refuse,
+    target_of,
+    whole_number,
+)
+from greenroom.local.api_streams import Streams
+from greenroom.model.errors import AlreadyExists, ClusterError, NotFound
+from greenroom.model.manifest import Json, Ref, get, items, name_of, text
+from greenroom.model.watch import Change, WatchEvent
+from greenroom.ports import Cluster
+
+APPLY = "application/apply-patch+yaml"
+MERGE = "application/merge-patch+json"
+
+
+class LogSource(Protocol):
+    """Where containers' output is kept."""
+
+    def __call__(
+        self, namespace: str, pod: str, container: str, *, follow: bool, tail: int | None
+    ) -> AsyncIterator[bytes]:
+        """The output in chunks, from the last ``tail`` lines on (None: all). Raises NotFound when there is none.
+
+        With ``follow`` it goes on until the container has ended.
+        """
+
+
+class Handlers:
+    """The handlers, over one cluster."""
+
+    def __init__(self, cluster: Cluster, logs: LogSource, streams: Streams) -> None:
+        self._cluster = cluster
+        self._logs = logs
+        self._streams = streams
+        self._creating = asyncio.Lock()
+
+    async def get(self, request: web.Request) -> web.StreamResponse:
+        target = await self._target(request)
+        return answer(await self._cluster.get(target.ref))
+
+    async def list(self, request: web.Request) -> web.StreamResponse:
+        """A list, or a watch when that is asked for. ``limit`` is not heeded, as the API allows: all are sent."""
+        target = await self._target(request)
+        if flag(request, "watch"):
+            return await self._watch(request, target)
+        fields = FieldSelector.parse(request.query.get("fieldSelector", ""))
+        listing = await self._cluster.list(
+            target.resource.kind, namespace=target.namespace, labels=request.query.get("labelSelector", "")
+        )
+        return answer(
+            {
+                "apiVersion": target.resource.kind.api_version,
+                "kind": f"{target.resource.kind.name}List",
+                "metadata": {"resourceVersion": listing.resource_version},
+                "items": [manifest for manifest in listing.items if fields.matches(manifest)],
+            }
+        )
+
+    async def create(self, request: web.Request) -> web.StreamResponse:
+        refuse(request, "dryRun")
+        target = await self._target(request)
+        manifest = identified(await body_of(request), target)
+        if not name_of(manifest):
+            raise Refused(422, "metadata.name is missing")
+        # A Cluster has no "create but do not update", so those who create wait for each other.
+        async with self._creating:
+            await self._must_be_new(Ref(target.resource.kind, target.namespace, name_of(manifest)))
+            return answer(await self._cluster.apply(manifest, manager=_manager(request)), code=201)
+
+    async def apply(self, request: web.Request) -> web.StreamResponse:
+        refuse(request, "dryRun")
+        _require(request, APPLY, "use `kubectl apply --server-side`")
+        target = await self._target(request)
+        manifest = identified(await body_of(request), target)
+        manager = request.query.get("fieldManager", "")
+        if not manager:
+            raise Refused(400, "fieldManager is required for apply patch")
+        return answer(await self._cluster.apply(manifest, manager=manager, force=flag(request, "force")))
+
+    async def patch_status(self, request: web.Request) -> web.StreamResponse:
+        refuse(request, "dryRun")
+        _require(request, MERGE, "use `kubectl patch --type=merge --subresource=status`")
+        target = await self._target(request)
+        status = get(await body_of(request), "status")
+        if not isinstance(status, Mapping):
+            raise Refused(400, "the patch has no status")
+        return answer(await self._cluster.patch_status(target.ref, status))
+
+    async def delete(self, request: web.Request) -> web.StreamResponse:
+        refuse(request, "dryRun")
+        target = await self._target(request)
+        options = {**await body_of(request), **request.query}
+        if options.get("propagationPolicy") == "Orphan" or options.get("orphanDependents"):
+            raise Refused(400, "what an object owns is always deleted with it: Orphan is not supported")
+        if get(options, "preconditions", "resourceVersion"):
+            raise Refused(400, "of the preconditions only uid is supported")
+        await self._cluster.delete(
+            target.ref,
+            uid=text(options, "preconditions", "uid"),
+            grace_seconds=whole_number(options, "gracePeriodSeconds"),
+        )
+        return answer(success_status(target.resource.plural, target.name))
+
+    async def logs(self, request: web.Request) -> web.StreamResponse:
+        refuse(request, "previous", "timestamps", "sinceSeconds", "sinceTime", "limitBytes")
+        target = await self._target(request)
+        container = request.query.get("container") or await self._only_container(target.ref)
+        chunks = self._logs(
+            target.namespace,
+            target.name,
+            container,
+            follow=flag(request, "follow"),
+            tail=whole_number(request.query, "tailLines"),
+        )
+        response = web.StreamResponse(headers={"Content-Type": "text/plain"})
+        async with self._streams.bounded():
+            first = await anext(chunks, b"")  # before the answer begins, so that NotFound is still a 404
+            await response.prepare(request)
+            await response.write(first)
+            async for chunk in chunks:
+                await response.write(chunk)
+        return response
+
+    async def _target(self, request: web.Request) -> Target:
+        return target_of(request, await self._cluster.resources())
+
+    async def _watch(self, request: web.Request, target: Target) -> web.StreamResponse:
+        refuse(request, "sendInitialEvents")
+        fields = FieldSelector.parse(request.query.get("fieldSelector", ""))
+        seconds = whole_number(request.query, "timeoutSeconds") or None
+        response = web.StreamResponse(headers={"Content-Type": "application/json"})
+        await response.prepare(request)
+        async with self._streams.bounded(seconds):
+            try:
+                async for event in self._events(request, target):
+                    if event.change is Change.BOOKMARK or fields.matches(event.object):
+                        await response.write(_line(event.change.value, event.object))
+            except ClusterError as error:
+                await response.write(_line("ERROR", error_status(error, target.resource.plural)))
+        return response
+
+    async def _events(self, request: web.Request, target: Target) -> AsyncIterator[WatchEvent]:
+        kind, since = target.resource.kind, request.query.get("resourceVersion", "0")
+        labels, bookmarks = request.query.get("labelSelector", ""), flag(request, "allowWatchBookmarks")
+        if since in ("", "0"):  # no version: begin with what there is
+            listing = await self._cluster.list(kind, namespace=target.namespace, labels=labels)
+            since = listing.resource_version
+            for manifest in listing.items:
+                yield WatchEvent(Change.ADDED, manifest)
+        async for event in self._cluster.watch(kind, since=since, namespace=target.namespace, labels=labels):
+            if bookmarks or event.change is not Change.BOOKMARK:
+                yield event
+
+    async def _must_be_new(self, ref: Ref) -> None:
+        try:
+            await self._cluster.get(ref)
+        except NotFound:
+            return
+        raise AlreadyExists(f"{ref} already exists")
+
+    async def _only_container(self, pod: Ref) -> str:
+        """The pod's container, when it has but one. Raises Refused, naming them all, when it has several."""
+        names = [text(container, "name") for container in items(await self._cluster.get(pod), "spec", "containers")]
+        if len(names) != 1:
+            raise Refused(400, f"a container name must be specified for {pod}, choose one of: {', '.join(names)}")
+        return names[0]
+
+
+def answer(document: Mapping[str, Json], *, code: int = 200, content_type: str = "application/json") -> web.Response:
+    return web.Response(status=code, body=msgspec.json.encode(document), headers={"Content-Type": content_type})
+
+
+def _line(change: str, manifest: Mapping[str, Json]) -> bytes:
+    return msgspec.json.encode({"type": change, "object": manifest}) + b"\n"
+
+
+def _require(request: web.Request, content_type: str, cure: str) -> None:
+    if request.content_type != content_type:
+        raise Refused(415, f"this patch must be of type {content_type}, not {request.content_type}: {cure}")
+
+
+def _manager(request: web.Request) -> str:
+    """Who writes; as in Kubernetes, the name of the program when it does not say."""
+    return request.query.get("fieldManager") or request.headers.get("User-Agent", "unknown").partition("/")[0]

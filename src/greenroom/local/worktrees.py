@@ -1,0 +1,80 @@
+"""Commits of a git repository as folders, without touching the user's checkout, index or branches.
+
+A worktree keeps its commit alive, so a branch may be deleted or force-pushed meanwhile. Git is called with hooks off
+and without any ``GIT_*`` variable of the environment that Greenroom was started from (a git hook, perhaps).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from pathlib import Path
+
+from greenroom.local.instance import base_environment
+from greenroom.model.errors import GreenroomError
+
+
+class GitError(GreenroomError):
+    """Git refused; the message is the last line of what it said."""
+
+
+class Worktrees:
+    """Detached worktrees of ``repository`` in ``folder``, each named for its full commit."""
+
+    def __init__(self, repository: Path, folder: Path, *, instance: str) -> None:
+        self.repository = repository
+        self._folder = folder.absolute()
+        self._environment = {**base_environment(instance), "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"}
+
+    def path(self, commit: str) -> Path:
+        return self._folder / commit
+
+    async def resolve(self, commit: str) -> str:
+        """The full name of a commit of the repository. Raises GitError when it has none of that name."""
+        return await self._git("rev-parse", "--verify", "--end-of-options", f"{commit}^{{commit}}")
+
+    async def add(self, commit: str) -> None:
+        """Check the commit out, in place of whatever a killed attempt left there. Raises GitError."""
+        if self.path(commit).exists():
+            await self.remove(commit)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        # Forced twice: once for a folder that git thinks is there, once for one locked by a killed git.
+        await self._git("worktree", "add", "--detach", "--force", "--force", str(self.path(commit)), commit)
+
+    async def remove(self, commit: str) -> None:
+        """Remove the folder and what git remembers of it. It need not exist."""
+        try:
+            await self._git("worktree", "remove", "--force", "--force", str(self.path(commit)))
+        except GitError:  # not a worktree, or half of one
+            await asyncio.to_thread(shutil.rmtree, self.path(commit), ignore_errors=True)
+            await self._prune()
+
+    async def _prune(self) -> None:
+        try:
+            await self._git("worktree", "prune")
+        except GitError:  # the repository is gone, and with it all that could be pruned
+            return
+
+    async def _git(self, *arguments: str) -> str:
+        settings = ("-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "advice.detachedHead=false")
+        try:
+            git = await asyncio.create_subprocess_exec(
+                *("git", "-C", str(self.repository), *settings, *arguments),
+                env=self._environment,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                start_new_session=True,  # Ctrl-C in a terminal is for Greenroom to handle
+            )
+        except OSError as error:
+            raise GitError(f"git cannot be started: {error.strerror}") from error
+        try:
+            answer, complaint = await git.communicate()
+        except asyncio.CancelledError:
+            git.kill()
+            await git.wait()
+            raise
+        if git.returncode != 0:
+            lines = complaint.decode(errors="replace").strip().splitlines()
+            raise GitError(lines[-1] if lines else f"git ended with exit code {git.returncode}")
+        return answer.decode().strip()

@@ -1,0 +1,121 @@
+"""A ReviewApp: the template of what every pull request of a repository gets. ``core.template`` fills it in.
+
+The contract is KubeTempura's: ``githubRepository`` and ``resources``, any Kubernetes objects whose fields nobody here
+needs to know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from greenroom.model.errors import InvalidInput
+from greenroom.model.manifest import GROUP, Json, Manifest, get, kind_of, name_of, ref_of, text
+
+SPEC_FIELDS = ("githubRepository", "resources")
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewApp:
+    """``resources`` are as they were written, placeholders included."""
+
+    namespace: str
+    name: str
+    repository: str
+    resources: tuple[Manifest, ...]
+
+    @classmethod
+    def parse(cls, manifest: Manifest, *, source: str = "") -> ReviewApp:
+        """Raises InvalidInput with the path of the first field that is wrong. ``source`` is the file it came from."""
+        try:
+            return _parse(manifest)
+        except InvalidInput as error:
+            raise InvalidInput(error.problem, source=source, path=error.path, cure=error.cure) from error
+
+
+def identity(resource: Manifest) -> tuple[str, str, str]:
+    """What two objects of a namespace may not share: group, kind and name, whatever the version."""
+    kind = kind_of(resource)
+    return kind.group, kind.name, name_of(resource)
+
+
+def _parse(manifest: Manifest) -> ReviewApp:
+    name = _text(manifest, "metadata", "name")
+    spec = get(manifest, "spec")
+    if not isinstance(spec, Mapping):
+        raise InvalidInput("must be a mapping", path="spec", cure=f"give it {' and '.join(SPEC_FIELDS)}")
+    _refuse_unknown(spec)
+    repository = _text(manifest, "spec", "githubRepository")
+    if not repository.lower().startswith(("https://", "http://")):
+        raise InvalidInput(
+            f"{repository!r} is not the address of a repository",
+            path="spec.githubRepository",
+            cure="write it as in the browser: https://github.com/OWNER/REPOSITORY",
+        )
+    return ReviewApp(ref_of(manifest).namespace, name, repository, _resources(spec))
+
+
+def _refuse_unknown(spec: Mapping[str, Json]) -> None:
+    for field in spec:
+        if field not in SPEC_FIELDS:
+            close = get_close_matches(field, SPEC_FIELDS, n=1, cutoff=0.5)
+            cure = f"did you mean {close[0]}?" if close else f"the fields are {', '.join(SPEC_FIELDS)}"
+            raise InvalidInput("unknown field", path=f"spec.{field}", cure=cure)
+
+
+def _resources(spec: Mapping[str, Json]) -> tuple[Manifest, ...]:
+    found = spec.get("resources")
+    if not isinstance(found, Sequence) or isinstance(found, str):
+        raise InvalidInput("must be a list", path="spec.resources", cure="list the objects that a pull request gets")
+    resources = tuple(_resource(item, index) for index, item in enumerate(found))
+    refuse_duplicates(resources)
+    return resources
+
+
+def _resource(item: Json, index: int) -> Manifest:
+    path = f"spec.resources[{index}]"
+    if not isinstance(item, Mapping):
+        raise InvalidInput("must be a Kubernetes object", path=path, cure="give it apiVersion, kind and metadata.name")
+    for steps in (("apiVersion",), ("kind",), ("metadata", "name")):
+        _text(item, *steps, under=path)
+    for field in ("labels", "annotations"):
+        if not isinstance(get(item, "metadata", field), Mapping | None):
+            raise InvalidInput("must be a mapping", path=f"{path}.metadata.{field}", cure="write it as name: value")
+    if kind_of(item).group == GROUP:
+        raise InvalidInput(
+            f"a ReviewApp cannot make a {text(item, 'kind')}", path=f"{path}.kind", cure="take it out of the template"
+        )
+    return item
+
+
+def refuse_duplicates(resources: Iterable[Manifest]) -> None:
+    """Raise InvalidInput for a resource that has kind and name of an earlier one: each would undo the other."""
+    seen: dict[tuple[str, str, str], int] = {}
+    for index, resource in enumerate(resources):
+        first = seen.setdefault(identity(resource), index)
+        if first != index:
+            raise InvalidInput(
+                f"{kind_of(resource)} {name_of(resource)!r} is in spec.resources[{first}] already",
+                path=f"spec.resources[{index}].metadata.name",
+                cure="give it another name",
+            )
+
+
+def _text(value: Json, *steps: str, under: str = "") -> str:
+    """The text at a path. Raises InvalidInput when it is missing, empty, or something else than text."""
+    found = get(value, *steps)
+    path = ".".join((under, *steps) if under else steps)
+    if found is None:
+        raise InvalidInput("is missing", path=path, cure="add it, as text")
+    if not isinstance(found, str):
+        raise InvalidInput(f"must be text, not {_type(found)}", path=path, cure="put it in quotes")
+    if not found:
+        raise InvalidInput("is empty", path=path, cure="fill it in")
+    return found
+
+
+def _type(value: Json) -> str:
+    if isinstance(value, Mapping):
+        return "a mapping"
+    return "a list" if isinstance(value, Sequence) else f"{value!r}"

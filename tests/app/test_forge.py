@@ -1,0 +1,155 @@
+"""The local forge: real git, webhooks over HTTP, and nothing remembered that was not delivered."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from greenroom.app.forge import LocalForge, Repository, Webhook
+from greenroom.model.errors import GreenroomError, InvalidInput
+
+SECRET = b"a secret"
+URL = "https://github.com/acme/shop"
+
+
+class Receiver:
+    """Takes deliveries as Greenroom's webhook would, and answers ``status``."""
+
+    def __init__(self) -> None:
+        self.status = 200
+        self.deliveries: list[tuple[dict[str, str], bytes]] = []
+
+    async def take(self, request: web.Request) -> web.Response:
+        self.deliveries.append((dict(request.headers), await request.read()))
+        return web.Response(status=self.status, text="said so")
+
+    def last(self) -> dict[str, object]:
+        content: dict[str, object] = json.loads(self.deliveries[-1][1])
+        return content
+
+
+@pytest.fixture
+def receiver() -> Receiver:
+    return Receiver()
+
+
+@pytest.fixture
+async def repository(tmp_path: Path) -> Repository:
+    path = tmp_path / "shop"
+    path.mkdir()
+    repository = Repository(path)
+    await repository.git("init", "--quiet", "--initial-branch=main")
+    await repository.git("config", "user.name", "Test")
+    await repository.git("config", "user.email", "test@example.com")
+    (path / "app").write_text("blue")
+    await repository.git("add", ".")
+    await repository.git("commit", "--quiet", "--message=first")
+    return repository
+
+
+@asynccontextmanager
+async def forge(repository: Repository, receiver: Receiver) -> AsyncIterator[LocalForge]:
+    app = web.Application()
+    app.router.add_post("/webhooks", receiver.take)
+    async with TestServer(app) as server:
+        webhook = Webhook(str(server.make_url("/webhooks")), SECRET)
+        yield LocalForge(repository.path.parent / "pulls.json", repository, URL, webhook)
+
+
+async def test_the_life_of_a_pull_request_is_told_with_signed_webhooks(
+    repository: Repository, receiver: Receiver
+) -> None:
+    async with forge(repository, receiver) as local:
+        opened = await local.open("main", "My change")
+        await repository.commit("app", "blue", "red", branch="main")
+        pushed = await local.push(1)
+        closed = await local.close(1)
+        reopened = await local.reopen(1)
+    contents = [json.loads(body) for _, body in receiver.deliveries]
+    assert [content["action"] for content in contents] == ["opened", "synchronize", "closed", "reopened"]
+    assert [content["pull_request"]["state"] for content in contents] == ["open", "open", "closed", "open"]
+    assert contents[1]["before"] == opened.head
+    assert contents[1]["after"] == contents[1]["pull_request"]["head"]["sha"] == pushed.head
+    assert contents[0]["repository"]["html_url"] == URL
+    assert contents[0]["pull_request"]["title"] == "My change"
+    times = [content["pull_request"]["updated_at"] for content in contents]
+    assert times == sorted(set(times)), "each change is later than the one before, even within a second"
+    assert closed.state == "closed"
+    assert reopened.state == "open"
+    for headers, body in receiver.deliveries:
+        expected = "sha256=" + hmac.new(SECRET, body, hashlib.sha256).hexdigest()
+        assert headers["X-Hub-Signature-256"] == expected
+        assert headers["X-GitHub-Event"] == "pull_request"
+
+
+async def test_what_was_not_delivered_did_not_happen(repository: Repository, receiver: Receiver) -> None:
+    async with forge(repository, receiver) as local:
+        receiver.status = 503
+        with pytest.raises(GreenroomError, match="refused with 503: said so; nothing was changed"):
+            await local.open("main")
+        assert local.pulls() == []
+        receiver.status = 200
+        assert (await local.open("main")).number == 1
+
+
+async def test_nobody_listening_is_said_with_a_cure(repository: Repository, tmp_path: Path) -> None:
+    local = LocalForge(tmp_path / "pulls.json", repository, URL, Webhook("http://127.0.0.1:1/webhooks", SECRET))
+    with pytest.raises(GreenroomError, match="does not answer.*greenroom up") as error:
+        await local.open("main")
+    assert SECRET.decode() not in str(error.value)
+
+
+async def test_a_force_push_is_a_push(repository: Repository, receiver: Receiver) -> None:
+    async with forge(repository, receiver) as local:
+        await local.open("main")
+        await repository.git("commit", "--quiet", "--amend", "--message=rewritten")
+        head = await repository.head_of("main")
+        assert (await local.push(1)).head == head
+
+
+async def test_mistakes_are_answered_with_a_cure(repository: Repository, receiver: Receiver) -> None:
+    async with forge(repository, receiver) as local:
+        with pytest.raises(InvalidInput, match="no branch 'nope'"):
+            await local.open("nope")
+        with pytest.raises(InvalidInput, match="no branch '--help'"):
+            await local.open("--help")
+        with pytest.raises(InvalidInput, match="no pull request 9"):
+            await local.push(9)
+        await repository.git("branch", "topic")
+        await local.open("topic")
+        with pytest.raises(InvalidInput, match="is open for 'topic' already"):
+            await local.open("topic")
+        with pytest.raises(InvalidInput, match="still at"):
+            await local.push(1)
+        with pytest.raises(InvalidInput, match="is open"):
+            await local.reopen(1)
+        await repository.git("branch", "-D", "topic")
+        with pytest.raises(InvalidInput, match="is gone; its environment keeps running"):
+            await local.push(1)
+        await local.close(1)
+        with pytest.raises(InvalidInput, match="is closed"):
+            await local.close(1)
+
+
+async def test_a_folder_without_a_repository_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="is not in a git repository"):
+        await Repository.find(tmp_path)
+
+
+async def test_a_file_of_pull_requests_that_cannot_be_read_is_not_overwritten(
+    repository: Repository, receiver: Receiver
+) -> None:
+    async with forge(repository, receiver) as local:
+        file = repository.path.parent / "pulls.json"
+        file.write_text("[{")
+        with pytest.raises(GreenroomError, match=r"pulls\.json cannot be read"):
+            await local.open("main")
+        assert file.read_text() == "[{"
