@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import socket
 import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from importlib.resources import as_file, files
 from pathlib import Path
 
 import aiohttp
@@ -18,6 +16,7 @@ import click
 from rich.console import Console
 
 from greenroom.app import manifests
+from greenroom.app.example_repository import free_port, make_example
 from greenroom.app.forge import LocalForge, Repository, Webhook
 from greenroom.app.settings import OneMachineSettings, StateFolder
 from greenroom.app.wiring import OneMachine, one_machine
@@ -28,7 +27,6 @@ from greenroom.model.manifest import text
 
 STEP_TIMEOUT = 30.0
 """Seconds that a step may take before the demo calls it failed."""
-EXAMPLE = files("greenroom.app") / "example"
 SHOP = "shop"
 """Folder of the example repository within the demo's folder."""
 
@@ -205,13 +203,13 @@ async def run_demo(folder: Path, *, once: bool) -> None:
     _empty(folder)
     state = StateFolder(folder)
     state.create()
-    repository = await _example_repository(folder / SHOP)
+    repository = await make_example(folder / SHOP)
     settings = OneMachineSettings(
         state=state,
         repository=repository.path,
         namespace="pr-env",
-        gateway_port=_free_port(8080),
-        webhook_port=_free_port(3000),
+        gateway_port=free_port(8080),
+        webhook_port=free_port(3000),
     )
     documents = manifests.load([str(repository.path / "reviewapp.yaml")])
     html_url = text(documents[0].manifest, "spec", "githubRepository")
@@ -242,34 +240,3 @@ def _empty(folder: Path) -> None:
         if StateFolder(folder).running():
             raise InvalidInput(f"a demo is running in {folder}", cure="stop it with Ctrl-C, or choose another --state")
         shutil.rmtree(folder)
-
-
-async def _example_repository(folder: Path) -> Repository:
-    """A git repository of a small web application with three branches, and with the ReviewApp for it."""
-    with as_file(EXAMPLE) as example:
-        shutil.copytree(example, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    repository = Repository(folder)
-    await repository.git("init", "--quiet", "--initial-branch=main")
-    await repository.git("config", "user.name", "Greenroom demo")
-    await repository.git("config", "user.email", "demo@example.com")
-    await repository.git("add", ".")
-    await repository.git("commit", "--quiet", "--message=A small shop")
-    await repository.git("branch", "blue-title")
-    await repository.git("branch", "big-title")
-    await repository.commit("app.py", "#7a5c2e", "#2e5c9a", branch="blue-title")
-    await repository.commit("app.py", "color:", "font-size: 5em; color:", branch="big-title")
-    return repository
-
-
-def _free_port(preferred: int) -> int:
-    """The preferred port of 127.0.0.1, or one the system chooses when another program has it."""
-    for port in (preferred, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            found: int = probe.getsockname()[1]
-            return found
-    raise InvalidInput("no free port on 127.0.0.1")

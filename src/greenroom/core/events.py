@@ -6,6 +6,7 @@ however often it happens; it belongs to the PR object and goes with it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import datetime
 
@@ -24,6 +25,7 @@ from greenroom.model.manifest import (
 
 SOURCE = "greenroom"
 
+_NO_LETTER = re.compile(r"[^a-z]")  # reasons of Kubernetes' own conditions may hold what a name may not
 _NAME_LIMIT = 253
 _SHORT = 7
 
@@ -53,7 +55,7 @@ def _event(pr: Manifest, reason: str, message: str, now: datetime) -> Manifest:
         "name": name_of(pr),
         "uid": uid_of(pr),
     }
-    suffix = f".{uid_of(pr)[:8]}.{reason.lower()}"
+    suffix = f".{uid_of(pr)[:8]}.{_NO_LETTER.sub('', reason.lower())}"
     return {
         "apiVersion": EVENT.api_version,
         "kind": EVENT.name,

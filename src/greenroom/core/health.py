@@ -35,6 +35,9 @@ WAITING_FOR_IMAGE = "WaitingForImage"
 WAITING_FOR_ROUTE = "WaitingForRoute"
 UNSCHEDULABLE = "Unschedulable"
 NOT_READY = "NotReady"
+DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
+JOB_FAILED = "JobFailed"
+REPLICA_FAILURE = "ReplicaFailure"
 
 IMAGE_REASONS = frozenset({"ImagePullBackOff", "ErrImagePull", "ErrImageNeverPull"})
 CONTAINER_REASONS = frozenset(
@@ -88,8 +91,8 @@ def _deployment(child: Manifest, owned: Owned) -> Trouble | None:
     newest = _newest_first(child, owned)[:1]
     return (
         _of_pods(newest, owned)
-        or _of_condition(child, "ReplicaFailure", "True")
-        or _of_condition(child, "Progressing", "False")
+        or _of_condition(child, "ReplicaFailure", "True", REPLICA_FAILURE)
+        or _of_condition(child, "Progressing", "False", DEADLINE_EXCEEDED)
         or (ROLLING_OUT, f"{min(updated, available)} of {wanted} new replicas are ready")
     )
 
@@ -116,7 +119,7 @@ def _job(child: Manifest, owned: Owned) -> Trouble | None:
     """A Job that runs is no reason to wait, one that cannot start or has failed is."""
     if text(condition_of(child, "Complete"), "status") == "True":
         return None
-    return _of_condition(child, "Failed", "True") or _of_pods([child], owned)
+    return _of_condition(child, "Failed", "True", JOB_FAILED) or _of_pods([child], owned)
 
 
 def _pod(child: Manifest, _: Owned) -> Trouble | None:
@@ -153,11 +156,11 @@ def _is_observed(child: Manifest) -> bool:
     return number(child, "status", "observedGeneration") >= number(child, "metadata", "generation")
 
 
-def _of_condition(child: Manifest, condition_type: str, status: str) -> Trouble | None:
+def _of_condition(child: Manifest, condition_type: str, status: str, reason: str) -> Trouble | None:
     condition = condition_of(child, condition_type)
     if text(condition, "status") != status:
         return None
-    return text(condition, "reason") or condition_type, text(condition, "message") or condition_type
+    return reason, _join(text(condition, "reason"), text(condition, "message")) or reason
 
 
 def _of_pods(owners: Iterable[Manifest], owned: Owned) -> Trouble | None:

@@ -31,6 +31,11 @@ from greenroom.model.manifest import (
     uid_of,
 )
 
+REPLACING = "Replacing"
+"""An object of this name has to go first."""
+TAKEN = "NameTaken"
+"""An object of this name belongs to somebody else."""
+
 _RANKS = {
     **dict.fromkeys(("ConfigMap", "Secret", "ServiceAccount", "PersistentVolumeClaim", "Role", "RoleBinding"), 0),
     **dict.fromkeys(("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Pod", "Job", "CronJob"), 2),
@@ -72,9 +77,10 @@ class Delete:
 
 @dataclass(frozen=True, slots=True)
 class Blocked:
-    """Nothing can be done about a desired object now; ``message`` says why, for a person."""
+    """Nothing can be done about a desired object now. The reason is REPLACING or TAKEN, the message for a person."""
 
     ref: Ref
+    reason: str
     message: str
 
 
@@ -114,11 +120,11 @@ def _step(
         return Apply(desired)
     ref, controller = ref_of(desired), controller_of(present)
     if is_deleting(present):
-        return Blocked(ref, f"{ref} is being deleted, and is made again then")
+        return Blocked(ref, REPLACING, f"{ref} is being deleted, and is made again then")
     if was_of_namesake(controller, environment):
         return Delete(ref, uid_of(present))
     if controller and text(controller, "uid") != environment.uid:
-        return Blocked(ref, f"{ref} belongs to {text(controller, 'kind')}/{text(controller, 'name')}")
+        return Blocked(ref, TAKEN, f"{ref} belongs to {text(controller, 'kind')}/{text(controller, 'name')}")
     if record is not None and record == Record.of(desired, present):
         return None
     return Apply(desired)

@@ -1,6 +1,6 @@
 """How a Deployment moves from one pod template to the next: which ReplicaSets it has, and how large each is.
 
-The rules are those of Kubernetes' deployment controller (``rolling.go`` and ``recreate.go`` of kube-controller-manager),
+The rules are those of Kubernetes' deployment controller (kube-controller-manager's ``rolling.go`` and ``recreate.go``),
 without history: a ReplicaSet of an older template goes when the newer one has taken over. Proportional scaling and
 ``minReadySeconds`` are left out, so a ready pod counts as available at once.
 
@@ -164,7 +164,7 @@ def size_of(replica_set: Manifest | None) -> Size:
 
 
 def template_hash(template: Mapping[str, Json]) -> str:
-    """Ten characters that name a pod template. The same template gives the same name, whatever the order of its keys."""
+    """Ten characters that name a pod template, whatever the order of its keys."""
     canonical = json.dumps(template, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     value = int.from_bytes(hashlib.sha256(canonical.encode()).digest(), "big")
     letters = []

@@ -94,7 +94,7 @@ def _condition(
     if not touched and all(before.get(key) == value for key, value in wanted.items()):
         return before
     flipped = before.get("status") != wanted["status"]
-    stamp = now.isoformat()
+    stamp = now.strftime("%Y-%m-%dT%H:%M:%SZ")
     return {
         **wanted,
         "lastUpdateTime": stamp,

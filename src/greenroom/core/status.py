@@ -13,7 +13,7 @@ from datetime import datetime
 
 from greenroom.core import health
 from greenroom.core.health import Health
-from greenroom.core.plan import Record, inventory_items
+from greenroom.core.plan import TAKEN, Record, inventory_items
 from greenroom.model.manifest import Json, Manifest, condition_of, kind_of, text
 
 READY = "Ready"
@@ -24,10 +24,10 @@ APPLY_FAILED = "ApplyFailed"
 INVALID_TEMPLATE = "InvalidTemplate"
 INVALID_PR = "InvalidPR"
 REVIEW_APP_NOT_FOUND = "ReviewAppNotFound"
-REPLACING = "Replacing"
 
 FAILURES = frozenset(
-    {APPLY_FAILED, INVALID_TEMPLATE, INVALID_PR, REVIEW_APP_NOT_FOUND, health.UNSCHEDULABLE, "ProgressDeadlineExceeded"}
+    {APPLY_FAILED, INVALID_TEMPLATE, INVALID_PR, REVIEW_APP_NOT_FOUND, TAKEN}
+    | {health.UNSCHEDULABLE, health.DEADLINE_EXCEEDED, health.JOB_FAILED, health.REPLICA_FAILURE}
     | health.CONTAINER_REASONS
 )
 """Reasons that somebody has to do something about. All others pass by themselves."""
@@ -83,15 +83,15 @@ def patch(previous: Mapping[str, Json], wanted: Mapping[str, Json]) -> dict[str,
     return {field: wanted.get(field) for field in FIELDS if previous.get(field) != wanted.get(field)}
 
 
-def url_of(children: Iterable[Manifest], address: Callable[[str], str]) -> str:
-    """The address of the first GatewayRoute with an exact host; ``address`` makes it from the host."""
+def address_of(children: Iterable[Manifest], url_of: Callable[[str], str]) -> str:
+    """Where the first GatewayRoute with an exact host is reached; ``url_of`` makes a URL of the host."""
     routes = (child for child in children if kind_of(child).name == "GatewayRoute")
     hosts = (
         text(route, "spec", protocol, "match", "hostname", "exact")
         for route in routes
         for protocol in ("httpRoute", "http2Route", "grpcRoute")
     )
-    return next((address(host) for host in hosts if host), "")
+    return next((url_of(host) for host in hosts if host), "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,14 +103,17 @@ class _Condition:
 
 
 def _ready(findings: Findings) -> _Condition:
-    if findings.problems:
-        trouble = findings.problems[0].reason, _listed([problem.message for problem in findings.problems])
-    else:
-        trouble = _worst(findings)
+    trouble = _refused(findings) or _worst(findings)
     if trouble is None:
         return _Condition(READY, True, READY, _shows(findings))
     reason, message = trouble
     return _Condition(READY, False, reason, message + _still_shown(findings))
+
+
+def _refused(findings: Findings) -> tuple[str, str] | None:
+    if not findings.problems:
+        return None
+    return findings.problems[0].reason, _listed([problem.message for problem in findings.problems])
 
 
 def _worst(findings: Findings) -> tuple[str, str] | None:
@@ -130,9 +133,9 @@ def _urgency(found: Health) -> tuple[bool, int, str]:
 
 
 def _applied(findings: Findings) -> _Condition:
-    if findings.problems:
-        message = _listed([problem.message for problem in findings.problems])
-        return _Condition(APPLIED, False, findings.problems[0].reason, message)
+    refused = _refused(findings)
+    if refused is not None:
+        return _Condition(APPLIED, False, *refused)
     count = len(findings.records)
     return _Condition(APPLIED, True, APPLIED, f"{count} object{'' if count == 1 else 's'}")
 

@@ -35,10 +35,13 @@ from greenroom.model.manifest import (
 )
 from greenroom.model.pull import PullEvent, PullRequest
 from greenroom.model.reviewapp import ReviewApp
-from greenroom.ports import Cluster, Reader
+from greenroom.ports import Cluster
+from greenroom.runtime.informer import Informers
 
 MANAGER = "greenroom"
 ATTEMPTS = 5
+SYNC_SECONDS = 5.0
+"""How long a delivery waits while Greenroom starts. GitHub waits 10 seconds for an answer."""
 
 
 class Result(Enum):
@@ -74,10 +77,18 @@ class _State:
 class Intake:
     """Deliveries of one pull request are handled one after the other, in whatever order they came."""
 
-    def __init__(self, cluster: Cluster, reader: Reader) -> None:
+    def __init__(self, cluster: Cluster, informers: Informers) -> None:
         self._cluster = cluster
-        self._reader = reader
+        self._informers = informers
         self._turns: WeakValueDictionary[tuple[str, int], asyncio.Lock] = WeakValueDictionary()
+
+    async def synced(self) -> None:
+        """Wait, not long, until the ReviewApps are known. Raises Unavailable."""
+        try:
+            async with asyncio.timeout(SYNC_SECONDS):
+                await self._informers.synced(REVIEW_APP)
+        except TimeoutError as error:
+            raise Unavailable("the ReviewApps are not known yet", retry_after=SYNC_SECONDS) from error
 
     async def handle(self, event: PullEvent) -> tuple[Outcome, ...]:
         """What was done at each ReviewApp of the repository; nothing at all when there is none.
@@ -85,6 +96,7 @@ class Intake:
         Raises ClusterError when it could not be done at one of them, after all were tried. Handling the delivery again
         completes it.
         """
+        await self.synced()
         repository = gate.canonical(event.pull.repository)
         turn = self._turns.setdefault((repository, event.pull.number), asyncio.Lock())
         outcomes: list[Outcome] = []
@@ -100,7 +112,7 @@ class Intake:
         return tuple(outcomes)
 
     def _apps_of(self, repository: str) -> list[Ref]:
-        apps = self._reader.list(REVIEW_APP)
+        apps = self._informers.list(REVIEW_APP)
         return sorted(ref_of(app) for app in apps if gate.canonical(_repository(app)) == repository)
 
     async def _settle(self, app: Ref, event: PullEvent) -> Outcome:

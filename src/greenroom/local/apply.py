@@ -60,18 +60,25 @@ def plain(value: Json, schema: Schema, at: str = "", depth: int = 0) -> Json:
     """
     if depth > _DEPTH:
         raise Invalid(f"{at[:100]}…: nested deeper than {_DEPTH} levels")
+    if value is None or isinstance(value, str) or _is_number(value):
+        return value
     if isinstance(value, Mapping):
         return dict(_plain_fields(value, schema, at, depth))
-    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+    if isinstance(value, Sequence) and not isinstance(value, bytes):
         return _plain_list(value, schema, at, depth)
-    if value is None or isinstance(value, str | int) or (isinstance(value, float) and isfinite(value)):
-        return value
-    raise Invalid(f"{at or 'the object'}: {type(value).__name__} is no JSON value (quote it, if it is meant as text)")
+    raise Invalid(f"{at or 'the object'}: this {type(value).__name__} cannot be kept as JSON: put it in quotes")
+
+
+def _is_number(value: Json) -> bool:
+    """Whether JSON's readers, which use 64 bits, can keep the value."""
+    if isinstance(value, int):
+        return -(2**63) <= value < 2**64
+    return isinstance(value, float) and isfinite(value)
 
 
 def same(one: Json, other: Json) -> bool:
     """Equality of JSON values. (To Python, ``true`` equals ``1``.)"""
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
+    if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(same(value, other[key]) for key, value in one.items())
     if isinstance(one, list) and isinstance(other, list):
         return len(one) == len(other) and all(map(same, one, other))
@@ -120,7 +127,7 @@ def _check_keys(value: Sequence[Json], schema: Schema, at: str) -> None:
     for index, each in enumerate(value):
         item = _item(each, schema)
         for key, named in item:
-            if named is None or isinstance(named, list | Mapping):
+            if named is None or isinstance(named, list | dict):
                 raise Invalid(f"{at}[{index}]{f'.{key}' if key else ''}: required, the list is merged by it")
         if item in found:
             raise Invalid(
@@ -137,21 +144,21 @@ def _item(value: Json, schema: Schema) -> Item:
 
 
 def _paths(value: Json, schema: Schema, at: Path = ()) -> Iterator[Path]:
-    if isinstance(value, Mapping) and value:
+    if isinstance(value, dict) and value:
         for name, field in value.items():
             yield from _paths(field, schema.fields.get(name, ATOMIC), (*at, name))
     elif isinstance(value, list) and schema.keys:
         for each in value:
             item = (*at, _item(each, schema))
             yield item
-            if isinstance(each, Mapping):
+            if isinstance(each, dict):
                 yield from _paths(each, Schema(schema.fields), item)
     elif at:
         yield at
 
 
 def _merged(live: Json, given: Json, schema: Schema) -> Json:
-    if isinstance(live, Mapping) and isinstance(given, Mapping):
+    if isinstance(live, dict) and isinstance(given, dict):
         return _merged_fields(live, given, schema)
     if isinstance(live, list) and isinstance(given, list) and schema.keys:
         return _merged_items(live, given, schema)
@@ -208,7 +215,7 @@ def _contested(live: Manifest, merged: Manifest, others: Owners) -> dict[str, se
 
 def _differ(before: Json, after: Json) -> bool:
     """Whether a path's value changed. What is inside an object has paths of its own."""
-    if before is after or (isinstance(before, Mapping) and isinstance(after, Mapping)):
+    if before is after or (isinstance(before, dict) and isinstance(after, dict)):
         return False
     return not same(before, after)
 
@@ -216,7 +223,7 @@ def _differ(before: Json, after: Json) -> bool:
 def _at(value: Json, path: Path) -> Json:
     for step in path:
         if isinstance(step, str):
-            value = value.get(step) if isinstance(value, Mapping) else None
+            value = value.get(step) if isinstance(value, dict) else None
         else:
             value = next((each for each in items(value) if _names(step, each)), None)
     return value
@@ -229,7 +236,7 @@ def _names(item: Item, value: Json) -> bool:
 def _prune(merged: Manifest, stale: Iterable[Path], kept: Collection[Path]) -> Manifest:
     """Without the stale paths, unless something below them is kept, and without what becomes empty by that."""
     parents = {path[:length] for path in kept for length in range(len(path))}
-    for path in sorted(stale, key=len, reverse=True):
+    for path in sorted(stale, key=len):  # an item before its keys, without which it would not be found
         if path not in kept and path not in parents:
             merged = table(_without(merged, path, 0, kept))
     return merged
@@ -239,7 +246,7 @@ def _without(value: Json, path: Path, depth: int, kept: Collection[Path]) -> Jso
     """``value`` without what ``path[depth:]`` names; None if that leaves it empty and nobody owns it as such."""
     step, last = path[depth], depth == len(path) - 1
     if isinstance(step, str):
-        if not isinstance(value, Mapping) or step not in value:
+        if not isinstance(value, dict) or step not in value:
             return value
         below = None if last else _without(value[step], path, depth + 1, kept)
         rest = {name: field for name, field in value.items() if name != step}

@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from greenroom.local.environment import ConfigError
-from greenroom.local.images import Built, ImageState, Missing, Unusable
+from greenroom.local.images import Building, Built, Missing, Unusable
 from greenroom.local.instance import kill_marked
 from greenroom.local.launch import Host, Launch, launch_of, markers
 from greenroom.local.logs import LogWriter
@@ -69,11 +69,11 @@ class Container:
         while True:
             ended = await self._live(await self._prepared())
             if self._policy == "Never" or (self._policy == "OnFailure" and ended.code == 0):
+                self._show(replace(self.status, state=ended, last_state={}))
                 return ended.code == 0
-            settled = ended.finished_at - ended.started_at >= timedelta(seconds=self._host.settled)
+            settled = ended.finished_at - ended.started_at >= timedelta(seconds=self._host.timing.settled)
             crashes = 1 if settled else crashes + 1
-            delay = self._host.restart.delay(crashes)
-            self._show(replace(self.status, last_state=state_manifest(ended)))
+            delay = self._host.timing.restart.delay(crashes)
             self._enter(_backing_off(ended, delay))
             await asyncio.sleep(delay)
             self._show(replace(self.status, restarts=self.status.restarts + 1))
@@ -108,21 +108,19 @@ class Container:
             process = await Process.start(launch.argv, cwd=launch.cwd, env=launch.variables, log=self._writer)
         except (OSError, ValueError) as error:  # ValueError: a null byte in an argument or variable
             message = f"cannot start {launch.argv[0]}: {error}"
-            return self._end(Terminated(_START_ERROR_CODE, began, began, message, "StartError"))
+            return self._over(Terminated(_START_ERROR_CODE, began, began, message, "StartError"))
         self._process = process
         self._enter(Running(began))
-        told, grace = "", self.grace
+        told = ""
         try:
             told = await self._watch(process, launch)
-            grace = grace_seconds(self._pod)
-        except asyncio.CancelledError:
-            grace = self.grace
-            raise
         finally:
-            code = await self._bury(process, grace)
+            code = await process.end(grace_seconds(self._pod) if told else self.grace)
+            await kill_marked(markers(self._host.instance, self._pod, self.status.name))
+            self._process = None
             message = told or launch.declared.scrub(self._writer.last_line())[:_LINE_LENGTH]
-            ended = Terminated(code, began, self._host.clock.now(), message)
-            self._show(replace(self.status, last_state=state_manifest(ended)))
+            ended = self._over(Terminated(code, began, self._host.clock.now(), message))
+        return ended
 
     async def _watch(self, process: Process, launch: Launch) -> str:
         """Until the process ends by itself, which answers ``""``, or should be ended: the answer says why."""
@@ -167,11 +165,12 @@ class Container:
     async def _listening(self, port: int) -> None:
         """Wait until the port is open, and say so when that takes long."""
         probe = listening_probe(port)
+        patience = self._host.timing.patience
         try:
-            async with asyncio.timeout(self._host.patience):
+            async with asyncio.timeout(patience):
                 await probe.first_success()
         except TimeoutError:
-            message = f"{self.status.name} has not opened port {port} (PORT) after {self._host.patience:g} s"
+            message = f"{self.status.name} has not opened port {port} (PORT) after {patience:g} s"
             self._show(replace(self.status, unready=Waiting("NotListening", message)))
             await probe.first_success()
 
@@ -179,8 +178,10 @@ class Container:
         """Another state: what was known of the earlier one's readiness is void."""
         self._show(replace(self.status, state=state, ready=False, started=False, unready=None))
 
-    def _end(self, ended: Terminated) -> Terminated:
-        self._enter(ended)
+    def _over(self, ended: Terminated) -> Terminated:
+        """It is not yet said whether it will start again, so it must not look as if it had ended for good."""
+        self._show(replace(self.status, last_state=state_manifest(ended)))
+        self._enter(Waiting("Stopped"))
         return ended
 
     def _show(self, status: ContainerStatus) -> None:
@@ -195,7 +196,7 @@ def grace_seconds(pod: Manifest) -> float:
     return max(0, number(pod, "metadata", "deletionGracePeriodSeconds", default=own))
 
 
-def _waiting_for(image: ImageState) -> Waiting:
+def _waiting_for(image: Building | Missing | Unusable) -> Waiting:
     if isinstance(image, Unusable):
         return Waiting(image.reason, image.message)
     if isinstance(image, Missing) and image.attempts == 1:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ import msgspec
 from greenroom.local.apply import owners_from
 from greenroom.local.objects import Entry
 from greenroom.model.errors import GreenroomError, Unavailable
-from greenroom.model.manifest import Ref, ref_of
+from greenroom.model.manifest import Kind, Ref, ref_of, uid_of
 
 SCHEMA = 1
 """The version of the tables below. A newer Greenroom's database is refused, not guessed at."""
@@ -42,7 +42,10 @@ _TABLES = """
     INSERT INTO counter VALUES (0);
 """
 _MARKS = f"PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {SCHEMA}; COMMIT;"
-_PUT = "INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?, ?)"
+_PUT = """
+    INSERT INTO objects VALUES (?, ?, ?, ?, ?, ?)
+    ON CONFLICT DO UPDATE SET object = excluded.object, owners = excluded.owners
+"""
 _DELETE = "DELETE FROM objects WHERE (api_version, kind, namespace, name) = (?, ?, ?, ?)"
 
 
@@ -51,7 +54,7 @@ class Saved:
     """What a database holds: the last resource version given, and the objects."""
 
     version: int
-    entries: Iterable[tuple[Ref, Entry]]
+    entries: Mapping[Ref, Entry]
 
 
 class Database:
@@ -78,9 +81,9 @@ class Database:
         """Raises GreenroomError when the content is damaged."""
         try:
             version: int = self._value("SELECT resource_version FROM counter")
-            rows = self._connection.execute("SELECT object, owners FROM objects").fetchall()
-            return Saved(version, [_decode(*row) for row in rows])
-        except (msgspec.DecodeError, TypeError) as error:
+            rows = self._connection.execute("SELECT * FROM objects").fetchall()
+            return Saved(version, dict(_decode(*row) for row in rows))
+        except (msgspec.DecodeError, TypeError, ValueError) as error:
             raise GreenroomError(self._damaged(str(error))) from error
         except sqlite3.Error as error:
             raise GreenroomError(self._explain(error)) from error
@@ -152,6 +155,12 @@ def _key(ref: Ref) -> tuple[str, str, str, str]:
     return ref.kind.api_version, ref.kind.name, ref.namespace, ref.name
 
 
-def _decode(manifest: bytes, owners: bytes) -> tuple[Ref, Entry]:
+def _decode(
+    api_version: str, kind: str, namespace: str, name: str, manifest: bytes, owners: bytes
+) -> tuple[Ref, Entry]:
+    """Raises ValueError when the object is not the one that its row is for."""
+    ref = Ref(Kind.of(api_version, kind), namespace, name)
     decoded = msgspec.json.decode(manifest, type=dict[str, Any])
-    return ref_of(decoded), Entry(decoded, owners_from(msgspec.json.decode(owners)))
+    if ref_of(decoded) != ref or not uid_of(decoded):
+        raise ValueError(f"the row of {ref} holds something else")
+    return ref, Entry(decoded, owners_from(msgspec.json.decode(owners)))

@@ -118,12 +118,11 @@ def data_of(pod: Manifest, kind: Kind, name: str, lookup: Lookup, *, optional: b
         if optional:
             return {}
         raise ConfigError(f'{kind.name} "{name}" not found')
-    plain = table(manifest, "stringData" if kind == SECRET else "data")
     encoded = table(manifest, "data" if kind == SECRET else "binaryData")
+    plain = {} if kind == SECRET else table(manifest, "data")
     data = {key: value.encode() for key, value in plain.items() if isinstance(value, str)}
     for key, value in encoded.items():
-        if isinstance(value, str):
-            data.setdefault(key, _decoded(value, f'key "{key}" of {kind.name} "{name}"'))
+        data[key] = _decoded(str(value), f'key "{key}" of {kind.name} "{name}"')
     return data
 
 

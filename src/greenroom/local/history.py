@@ -37,8 +37,8 @@ class Scope:
     def covers(self, manifest: Manifest | None) -> bool:
         return (
             manifest is not None
-            and self.namespace in ("", text(manifest, "metadata", "namespace"))
-            and self.selector.matches(labels_of(manifest))
+            and (not self.namespace or self.namespace == text(manifest, "metadata", "namespace"))
+            and (not self.selector.requirements or self.selector.matches(labels_of(manifest)))
         )
 
     def event(self, changed: Changed) -> WatchEvent | None:

@@ -26,13 +26,12 @@ from greenroom.local.broadcast import Broadcast
 from greenroom.local.instance import base_environment, kill_marked
 from greenroom.local.logs import LogWriter
 from greenroom.local.process import Process
+from greenroom.local.timing import Timing
 from greenroom.local.worktrees import GitError, Worktrees
 from greenroom.model.errors import GreenroomError
-from greenroom.runtime.backoff import Backoff
 
 log = structlog.get_logger(__name__)
 
-BUILD_SECONDS = 600.0
 CONCURRENT_BUILDS = 2
 BUILD_MARKER = "GREENROOM_BUILD"
 
@@ -91,17 +90,13 @@ class Images:
         folder: Path,
         *,
         instance: str,
-        build_seconds: float = BUILD_SECONDS,
-        backoff: Backoff = Backoff(base=1.0, cap=30.0),
-        build_backoff: Backoff = Backoff(base=10.0, cap=300.0),
+        timing: Timing,
     ) -> None:
         self.changed = Broadcast()
         self._worktrees = Worktrees(repository, folder, instance=instance)
         self._folder = folder
         self._environment = base_environment(instance)
-        self._build_seconds = build_seconds
-        self._backoff = backoff
-        self._build_backoff = build_backoff
+        self._timing = timing
         self._wanted: dict[str, _Wanted] = {}
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         # Apart, so that builds which hang do not hold up commits that have nothing to build.
@@ -152,7 +147,7 @@ class Images:
                 full = await self._worktrees.resolve(commit)
             except GitError as error:
                 self._publish(commit, Missing(self._not_there(commit, error), attempts))
-                await self._poked.wait(self._backoff.delay(attempts))
+                await self._poked.wait(self._timing.missing.delay(attempts))
                 continue
             self._publish(commit, Building(_being_built(commit)))
             try:
@@ -160,7 +155,7 @@ class Images:
             except (GreenroomError, OSError) as error:
                 log.info("image cannot be built", commit=commit[:_SHORT], error=str(error))
                 self._publish(commit, Missing(str(error), attempts))
-                await asyncio.sleep(self._build_backoff.delay(attempts))
+                await asyncio.sleep(self._timing.failed.delay(attempts))
             else:
                 return
 
@@ -186,10 +181,10 @@ class Images:
         argv = ["sh", "-c", command]
         process = await Process.start(argv, cwd=self._worktrees.path(commit), env=environment, log=writer)
         try:
-            async with asyncio.timeout(self._build_seconds):
+            async with asyncio.timeout(self._timing.build):
                 await process.wait()
         except TimeoutError:
-            raise _failed(commit, f"`{command}` was still running after {self._build_seconds:g} s", output) from None
+            raise _failed(commit, f"`{command}` was still running after {self._timing.build:g} s", output) from None
         finally:
             code = await process.end(grace=0)
             await kill_marked({BUILD_MARKER: commit})

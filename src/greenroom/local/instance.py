@@ -87,7 +87,7 @@ def _end(markers: Mapping[str, str], grace: float) -> int:
 
 
 def _wait(processes: Iterable[psutil.Process], markers: Mapping[str, str], seconds: float) -> None:
-    """Until they are gone. Not with psutil's wait, which would reap a child of ours before asyncio learns of its end."""
+    """Until they are gone. Not with psutil's wait, which would reap our children before asyncio hears of their end."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and any(_carries(process, markers) for process in processes):
         time.sleep(_POLL_SECONDS)

@@ -136,10 +136,6 @@ class Kinds:
     def remember(self, kind: Kind) -> None:
         self._resources[kind] = self.resource(kind)
 
-    def forget(self, kind: Kind) -> None:
-        """Undo ``remember``."""
-        del self._resources[kind]
-
 
 def _cure(kind: Kind) -> str:
     """The kind that was probably meant: of that name in another version or group, or of a similar name."""

@@ -42,23 +42,18 @@ from greenroom.runtime.informer import Informers
 MANAGER = "greenroom-kubelet"
 """Not the manager of those who create Pods: applying an annotation must not take away what they applied."""
 
-DRAIN_SECONDS = 0.5
 SHUTDOWN_SECONDS = 10.0
 
 log = structlog.get_logger(__name__)
 
 
 class Kubelet:
-    """Runs every Pod of the cluster on this machine.
+    """Runs every Pod of the cluster on this machine."""
 
-    ``drain`` is how long a ready pod goes on serving after its deletion, so that gateways can turn away from it first.
-    """
-
-    def __init__(self, cluster: Cluster, informers: Informers, host: Host, *, drain: float = DRAIN_SECONDS) -> None:
+    def __init__(self, cluster: Cluster, informers: Informers, host: Host) -> None:
         self._cluster = cluster
         self._informers = informers
         self._host = host
-        self._drain = drain
         self._runs: dict[Ref, PodRun] = {}
         self._controller: Controller[Ref] = Controller("pods", self._reconcile)
         informers.subscribe(POD, self._pod_changed)
@@ -133,7 +128,7 @@ class Kubelet:
 
     def _stop(self, run: PodRun, pod: Manifest | None) -> None:
         """Begin to end what ``pod``, if it is there, asks to end. A pod that serves goes on until gateways know."""
-        drain = self._drain if pod is not None and is_ready(pod) else 0.0
+        drain = self._host.timing.drain if pod is not None and is_ready(pod) else 0.0
         run.stop(drain=drain, grace=grace_seconds(pod or run.pod))
 
     async def _report(self, run: PodRun, pod: Manifest | None) -> None:

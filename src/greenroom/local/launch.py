@@ -1,9 +1,9 @@
 """What it takes to start a container's process here: command line, folder, environment, mounts, probes.
 
 ``command`` and ``args`` of the container are used as Kubernetes uses them, with the ``web:`` line of the Procfile in
-place of the image's entry point. The working folder is the image's tree, or a relative ``workingDir`` in it; an absolute
-one names a folder of a file system that is not there, and is not used. Requests and limits of resources, security
-contexts and service accounts have no effect on one machine.
+place of the image's entry point. The working folder is the image's tree, or a relative ``workingDir`` in it. An
+absolute one names a folder of a file system that is not there, and is not used. Requests and limits of resources,
+security contexts and service accounts have no effect on one machine.
 """
 
 from __future__ import annotations
@@ -24,19 +24,18 @@ from greenroom.local.mounts import checked_name, mount
 from greenroom.local.portpool import PortPool
 from greenroom.local.probes import Probe, probe_of
 from greenroom.local.procfile import shell
+from greenroom.local.timing import Timing
 from greenroom.model.errors import GreenroomError
 from greenroom.model.manifest import Json, Manifest, items, number, text, uid_of
 from greenroom.ports import Clock
-from greenroom.runtime.backoff import Backoff
 
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """The machine, as pods see it. Times in seconds.
+    """The machine, as pods see it.
 
-    ``pods`` and ``logs`` are folders with one folder a pod. ``configured`` is notified when a ConfigMap or Secret
-    changed. ``settled`` is how long a process must run for earlier crashes to be forgotten, ``patience`` how long one
-    may take to open its port before its pod says so.
+    ``pods`` and ``logs`` are folders with one folder a pod. ``configured`` is notified when a ConfigMap
+    or Secret changed.
     """
 
     instance: str
@@ -47,16 +46,14 @@ class Host:
     pods: Path
     logs: Path
     configured: Broadcast
-    restart: Backoff = Backoff(base=1.0, cap=300.0)
-    settled: float = 600.0
-    patience: float = 30.0
+    timing: Timing
 
 
 @dataclass(frozen=True, slots=True)
 class Launch:
     """A process to start, and how to look after it.
 
-    ``declared`` knows what of the environment is secret. ``port`` is the one it has to open, None when it declares none.
+    ``declared`` knows what of the environment is secret. ``port`` is the one it has to open, None if it declares none.
     """
 
     argv: Sequence[str]

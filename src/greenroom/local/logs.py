@@ -98,7 +98,7 @@ def remove(folder: Path) -> None:
 
 
 async def read(path: Path, *, tail: int | None, writing: Callable[[], bool]) -> AsyncIterator[bytes]:
-    """What the log holds, or its last ``tail`` lines; then what is added, across rotations, while ``writing`` says so."""
+    """What the log holds, or its last ``tail`` lines; then what is added, while ``writing`` says that there is more."""
     file = _open(path)
     try:
         if start := _last_lines(_content(path, file), tail):

@@ -3,8 +3,8 @@
 A process of this machine has no file system of its own, so ``mountPath: /etc/app`` cannot appear at ``/etc/app``. The
 container finds it below the folder named by its variable ``GREENROOM_MOUNTS``: ``$GREENROOM_MOUNTS/etc/app``. It is a
 link to the volume, which the containers of the pod share. ConfigMaps and Secrets are written when a container starts;
-a later change reaches it with its next start. Kinds of volumes other than ``configMap``, ``secret`` and ``emptyDir`` are
-refused by name.
+a later change reaches it with its next start. Volumes other than ``configMap``, ``secret`` and ``emptyDir`` are refused
+by name.
 """
 
 from __future__ import annotations

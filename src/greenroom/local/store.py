@@ -9,8 +9,8 @@ with ``local.garbage`` (what follows from it), ``local.database``, and last the 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, aclosing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
@@ -54,9 +54,9 @@ HISTORY = 10_000
 class Store:
     """The cluster's objects. ``open`` one, use it from one event loop, and ``close`` it."""
 
-    def __init__(self, lock: StateLock, database: Database, clock: Clock, history: int) -> None:
-        """For ``open``. Raises GreenroomError when the database is damaged."""
-        self._lock = lock
+    def __init__(self, database: Database, clock: Clock, history: int) -> None:
+        """For ``open``."""
+        self._held = ExitStack()
         self._database = database
         self._clock = clock
         self._history = history
@@ -64,9 +64,9 @@ class Store:
         self._objects = Objects()
         saved = database.load()
         self._version = self._opened = saved.version
-        for ref, entry in saved.entries:
+        self._kinds = Kinds({ref.kind for ref in saved.entries})
+        for ref, entry in saved.entries.items():
             self._objects.put(ref, entry)
-        self._kinds = Kinds(ref.kind for ref, _ in saved.entries)
 
     @classmethod
     def open(cls, path: Path, *, clock: Clock, history: int = HISTORY) -> Store:
@@ -75,26 +75,20 @@ class Store:
         ``history`` is how many changes of each kind are kept for watches. Raises GreenroomError, with the cure: the
         folder is in use, the file is damaged, or it was written by a newer Greenroom.
         """
-        lock = StateLock(path.parent)
-        try:
+        with ExitStack() as held:
+            held.callback(StateLock(path.parent).release)
             database = Database(path)
-            try:
-                store = cls(lock, database, clock, history)
-                store._ensure_default_namespace()
-            except BaseException:
-                database.close()
-                raise
-        except BaseException:
-            lock.release()
-            raise
+            held.callback(database.close)
+            store = cls(database, clock, history)
+            store._ensure_default_namespace()
+            store._held = held.pop_all()
         return store
 
     def close(self) -> None:
         """End every watch, and let go of the file and its folder."""
         for history in self._histories.values():
             history.close()
-        self._database.close()
-        self._lock.release()
+        self._held.close()
 
     async def resources(self) -> Sequence[Resource]:
         return self._kinds.all()
@@ -113,7 +107,7 @@ class Store:
 
     async def watch(
         self, kind: Kind, *, since: str, namespace: str = "", labels: str = ""
-    ) -> AsyncIterator[WatchEvent]:
+    ) -> AsyncGenerator[WatchEvent, None]:
         self._kinds.resource(kind)
         if not since.isdecimal():
             raise Invalid(f'resource version "{since[:100]}": must be one that a list or a watch answered')
@@ -248,8 +242,8 @@ def _check_no_new_finalizer(live: Manifest, merged: Manifest) -> None:
 def _check_size(ref: Ref, manifest: Manifest) -> None:
     try:
         size = len(msgspec.json.encode(manifest))
-    except (UnicodeEncodeError, OverflowError) as error:  # half a surrogate pair; a number of more than 64 bits
-        raise Invalid(f"{ref}: cannot be written as JSON: {error}") from error
+    except UnicodeEncodeError as error:
+        raise Invalid(f"{ref}: holds half of a surrogate pair, which is no text: {error}") from error
     if size > OBJECT_LIMIT:
         raise Invalid(f"{ref}: {size} bytes are too many for an object (limit {OBJECT_LIMIT}): split it")
 

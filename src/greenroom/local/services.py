@@ -1,0 +1,168 @@
+"""Services to EndpointSlices: where the pods of a Service listen on this machine.
+
+Each pod has ports of its own, and a slice has one list of ports for all its endpoints, so each pod gets a slice. A pod
+that is being deleted is not ready, whatever it says itself: gateways turn away from it before it stops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+
+from greenroom.core.replicas import is_ready
+from greenroom.local.environment import UNDECLARED
+from greenroom.local.pods import ports_of
+from greenroom.local.podstatus import HOST_IP
+from greenroom.model.errors import Conflict, NotFound
+from greenroom.model.manifest import (
+    ENDPOINT_SLICE,
+    POD,
+    SERVICE,
+    Json,
+    Manifest,
+    Ref,
+    get,
+    is_deleting,
+    items,
+    kind_of,
+    labels_of,
+    name_of,
+    number,
+    owner_reference,
+    ref_of,
+    selects,
+    table,
+    text,
+    uid_of,
+)
+from greenroom.ports import Cluster
+from greenroom.runtime.controller import Controller
+from greenroom.runtime.informer import Informers
+
+MANAGER = "greenroom-local"
+SERVICE_LABEL = "kubernetes.io/service-name"
+
+_APPLIED = ("addressType", "endpoints", "ports")
+
+
+class Services:
+    """Keeps the EndpointSlices of each Service that has a selector."""
+
+    def __init__(self, cluster: Cluster, informers: Informers) -> None:
+        self._cluster = cluster
+        self._informers = informers
+        self.controller: Controller[Ref] = Controller("services", self._reconcile)
+        informers.subscribe(SERVICE, self._service_changed)
+        informers.subscribe(POD, self._pod_changed)
+        informers.subscribe(ENDPOINT_SLICE, self._slice_changed)
+
+    def _service_changed(self, old: Manifest | None, new: Manifest | None) -> None:
+        service = new or old
+        if service is not None:
+            self.controller.add(ref_of(service))
+
+    def _pod_changed(self, old: Manifest | None, new: Manifest | None) -> None:
+        for pod in (old, new):
+            if pod is not None:
+                for service in self._informers.list(SERVICE, namespace=text(pod, "metadata", "namespace")):
+                    if selects_pod(service, pod):
+                        self.controller.add(ref_of(service))
+
+    def _slice_changed(self, old: Manifest | None, new: Manifest | None) -> None:
+        """Somebody may have changed or deleted one of ours."""
+        endpoint_slice = new or old
+        if endpoint_slice is not None and (name := labels_of(endpoint_slice).get(SERVICE_LABEL)):
+            self.controller.add(Ref(SERVICE, text(endpoint_slice, "metadata", "namespace"), name))
+
+    async def _reconcile(self, ref: Ref) -> None:
+        service = self._informers.get(ref)
+        if service is None or is_deleting(service) or not _selector(service):
+            return
+        present = {name_of(each): each for each in self._owned(service)}
+        wanted = {name_of(each): each for each in self._wanted(service)}
+        for name, manifest in wanted.items():
+            if name not in present or _differs(present[name], manifest):
+                self._informers.observe(await self._cluster.apply(manifest, manager=MANAGER))
+        for name in present.keys() - wanted.keys():
+            with suppress(NotFound, Conflict):
+                await self._cluster.delete(ref_of(present[name]), uid=uid_of(present[name]))
+
+    def _owned(self, service: Manifest) -> Iterable[Manifest]:
+        return (each for each in self._informers.owned(uid_of(service)) if kind_of(each) == ENDPOINT_SLICE)
+
+    def _wanted(self, service: Manifest) -> Iterable[Manifest]:
+        for pod in self._informers.list(POD, namespace=text(service, "metadata", "namespace")):
+            if selects_pod(service, pod) and (ports := service_ports(service, pod)):
+                yield endpoint_slice(service, pod, ports)
+
+
+def selects_pod(service: Manifest, pod: Manifest) -> bool:
+    """Whether the pod is, or while it runs would be, behind the Service."""
+    selector = _selector(service)
+    ended = text(pod, "status", "phase") in {"Succeeded", "Failed"}
+    return bool(selector) and not ended and selects(selector, labels_of(pod))
+
+
+def service_ports(service: Manifest, pod: Manifest) -> list[Json]:
+    """The Service's ports with the ports where the pod really listens; those that the pod has not are left out."""
+    actual = ports_of(pod)
+    ports: list[Json] = []
+    for port in items(service, "spec", "ports"):
+        real = _real_port(_target(port, pod), actual)
+        if real is not None:
+            ports.append({"name": text(port, "name"), "port": real, "protocol": text(port, "protocol") or "TCP"})
+    return ports
+
+
+def endpoint_slice(service: Manifest, pod: Manifest, ports: list[Json]) -> Manifest:
+    ready, ending = is_ready(pod), is_deleting(pod)
+    namespace = text(service, "metadata", "namespace")
+    metadata: dict[str, Json] = {
+        "name": f"{name_of(service)}-{name_of(pod)}",
+        "namespace": namespace,
+        "labels": {SERVICE_LABEL: name_of(service)},
+        "ownerReferences": [owner_reference(service)],
+    }
+    endpoint: dict[str, Json] = {
+        "addresses": [HOST_IP],
+        "conditions": {"ready": ready and not ending, "serving": ready, "terminating": ending},
+        "targetRef": {"kind": POD.name, "namespace": namespace, "name": name_of(pod), "uid": uid_of(pod)},
+    }
+    return {
+        "apiVersion": ENDPOINT_SLICE.api_version,
+        "kind": ENDPOINT_SLICE.name,
+        "metadata": metadata,
+        "addressType": "IPv4",
+        "endpoints": [endpoint],
+        "ports": ports,
+    }
+
+
+def _real_port(target: int | None, actual: Mapping[int, int]) -> int | None:
+    """As in Kubernetes a port need not be declared: a pod that declares none has the one it was told."""
+    if target is None:
+        return None
+    return actual.get(target, actual[UNDECLARED] if actual.keys() == {UNDECLARED} else None)
+
+
+def _target(port: Json, pod: Manifest) -> int | None:
+    """The container port that a Service port means: by number, by name, or the same as its own. None: no such name."""
+    target = get(port, "targetPort")
+    if isinstance(target, str) and not target.isdecimal():
+        for container in items(pod, "spec", "containers"):
+            for declared in items(container, "ports"):
+                if text(declared, "name") == target:
+                    return number(declared, "containerPort")
+        return None
+    return int(target) if isinstance(target, int | str) else number(port, "port")
+
+
+def _selector(service: Manifest) -> Mapping[str, str]:
+    selector = table(service, "spec", "selector")
+    return {key: value for key, value in selector.items() if isinstance(value, str)}
+
+
+def _differs(present: Manifest, wanted: Manifest) -> bool:
+    if any(present.get(field) != wanted.get(field) for field in _APPLIED):
+        return True
+    return labels_of(present) != labels_of(wanted)

@@ -1,0 +1,133 @@
+"""The webhook: limits and verifies a delivery, and answers when it is done.
+
+====  ===================================================================
+200   done, or nothing to do; the body says what and why
+400   not what GitHub sends; the body names the field
+401   not signed with our secret; nothing was read, nothing was done
+408   the body did not come
+413   the body is larger than GitHub's limit
+503   the cluster could not do it now; ``Retry-After`` says when to redeliver
+====  ===================================================================
+
+GitHub shows every answer but 2xx as a failed delivery, with a button to redeliver it. ``flows.intake`` does the work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import re
+from collections.abc import Sequence
+
+import structlog
+from aiohttp import web
+
+from greenroom.core.webhook import BODY_LIMIT, BadSignature, Ignored, Malformed, Secrets, parse, verify
+from greenroom.flows.intake import Intake, Outcome
+from greenroom.model.errors import ClusterError
+from greenroom.model.manifest import Json
+from greenroom.model.pull import PullEvent
+
+DELIVERY_HEADER = "X-GitHub-Delivery"
+BODY_SECONDS = 30.0
+RETRY_SECONDS = 10
+"""What ``Retry-After`` says when the cluster named no time."""
+
+_DELIVERY = re.compile(r"[^0-9A-Za-z-]")
+
+log = structlog.get_logger(__name__)
+
+
+def make_app(intake: Intake, *, secrets: Sequence[bytes]) -> web.Application:
+    """Serves ``POST /webhooks``, ``GET /healthz`` (alive) and ``GET /readyz`` (deliveries can be handled).
+
+    Raises InvalidInput when there is no secret, or an empty one.
+    """
+    receiver = _Receiver(intake, Secrets(tuple(secrets)))
+    app = web.Application(client_max_size=BODY_LIMIT)
+    app.router.add_get("/", _index)
+    app.router.add_get("/healthz", _alive)
+    app.router.add_get("/readyz", receiver.ready)
+    app.router.add_post("/webhooks", receiver.receive)
+    return app
+
+
+async def _index(_: web.Request) -> web.Response:
+    return web.Response(text="Greenroom. Webhooks are received at POST /webhooks.\n")
+
+
+async def _alive(_: web.Request) -> web.Response:
+    return web.Response(text="ok\n")
+
+
+class _Receiver:
+    def __init__(self, intake: Intake, secrets: Secrets) -> None:
+        self._intake = intake
+        self._secrets = secrets
+
+    async def ready(self, _: web.Request) -> web.Response:
+        try:
+            await self._intake.synced()
+        except ClusterError as error:
+            return _unavailable(error)
+        return web.Response(text="ok\n")
+
+    async def receive(self, request: web.Request) -> web.Response:
+        delivery = _DELIVERY.sub("", request.headers.get(DELIVERY_HEADER, ""))[:64]
+        with structlog.contextvars.bound_contextvars(delivery=delivery):
+            body = await _body(request)
+            try:
+                verify(self._secrets, request.headers, body)
+            except BadSignature as error:
+                log.warning("delivery refused", error=str(error))
+                return _answer(401, error=str(error))
+            return await self._handle(parse(request.headers, body))
+
+    async def _handle(self, content: PullEvent | Ignored | Malformed) -> web.Response:
+        match content:
+            case Ignored(reason):
+                log.debug("delivery ignored", reason=reason)
+                return _answer(200, ignored=reason)
+            case Malformed(path, message):
+                log.warning("delivery malformed", path=path, problem=message)
+                return _answer(400, error=message, path=path)
+            case PullEvent():
+                return await self._take_in(content)
+
+    async def _take_in(self, event: PullEvent) -> web.Response:
+        what = {"action": event.action.value, "number": event.pull.number, "commit": event.pull.head[:7]}
+        try:
+            outcomes = await self._intake.handle(event)
+        except ClusterError as error:
+            log.warning("delivery failed", **what, error=str(error))
+            return _unavailable(error)
+        log.info("delivery handled", **what, results=[outcome.result.value for outcome in outcomes])
+        if not outcomes:
+            return _answer(200, ignored=f"no ReviewApp is for {event.pull.repository}")
+        return _answer(200, results=[_told(outcome) for outcome in outcomes])
+
+
+async def _body(request: web.Request) -> bytes:
+    """Raises the answer to a body that is too large, or that does not come."""
+    if (request.content_length or 0) > BODY_LIMIT:
+        raise web.HTTPRequestEntityTooLarge(max_size=BODY_LIMIT, actual_size=request.content_length or 0)
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            return await request.read()
+    except TimeoutError as error:
+        raise web.HTTPRequestTimeout(text="the body did not come\n") from error
+
+
+def _told(outcome: Outcome) -> Json:
+    app = outcome.review_app
+    told: dict[str, Json] = {"reviewApp": f"{app.namespace}/{app.name}", "result": outcome.result.value}
+    return {**told, "message": outcome.message} if outcome.message else told
+
+
+def _answer(status: int, **content: Json) -> web.Response:
+    return web.json_response(content, status=status)
+
+
+def _unavailable(error: ClusterError) -> web.Response:
+    seconds = math.ceil(error.retry_after) or RETRY_SECONDS
+    return web.json_response({"error": str(error)}, status=503, headers={"Retry-After": str(seconds)})
