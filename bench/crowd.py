@@ -66,14 +66,15 @@ async def _objects(bench: Bench) -> list[Manifest]:
 
 
 def _as_applied(manifest: Manifest) -> Manifest:
-    metadata = {"name": text(manifest, "metadata", "name"), "namespace": "pr-env", "labels": labels_of(manifest)}
+    name = text(manifest, "metadata", "name")
+    metadata: Manifest = {"name": name, "namespace": "pr-env", "labels": labels_of(manifest)}
     return {**{key: value for key, value in manifest.items() if key != "status"}, "metadata": metadata}
 
 
 async def _plain_writes(manifests: Sequence[Manifest]) -> float:
     with tempfile.TemporaryDirectory(prefix="greenroom-bench-") as folder:
         store = Store.open(Path(folder) / "cluster.db", clock=SystemClock())
-        namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "pr-env"}}
+        namespace: Manifest = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "pr-env"}}
         await store.apply(namespace, manager="bench")
         start = time.perf_counter()
         for manifest in manifests:

@@ -87,7 +87,7 @@ def test_a_pod_counts_its_ready_containers_and_restarts() -> None:
 
 
 def test_a_waiting_container_is_the_status_of_its_pod() -> None:
-    waiting = {"containerStatuses": [{"name": "app", "state": {"waiting": {"reason": "ImagePullBackOff"}}}]}
+    waiting: Manifest = {"containerStatuses": [{"name": "app", "state": {"waiting": {"reason": "ImagePullBackOff"}}}]}
     assert shown({**POD, "status": waiting})[1][2] == "ImagePullBackOff"
 
 

@@ -109,7 +109,6 @@ def _read(path: str) -> Iterator[tuple[str, str]]:
 
 def _parse(source: str, content: str) -> Iterator[Document]:
     loader = _Loader(content)
-    loader.name = source
     try:
         while loader.check_node():
             node = loader.get_node()

@@ -120,7 +120,8 @@ class _Printer:
                 click.echo(named(manifest))
         elif self._output in ("yaml", "json"):
             single = len(manifests) == 1 and not always_list
-            content = manifests[0] if single else {"apiVersion": "v1", "kind": "List", "items": list(manifests)}
+            everything: Manifest = {"apiVersion": "v1", "kind": "List", "items": list(manifests)}
+            content = manifests[0] if single else everything
             click.echo(_serialised(content, self._output), nl=False)
         else:
             for kind in dict.fromkeys(kind_of(manifest) for manifest in manifests):

@@ -29,7 +29,9 @@ class Verdict:
 ACCEPTED = Verdict(active=True, reason="Accepted", message="everything that it refers to is there")
 PROGRAMMED = Verdict(active=True, reason="Programmed", message="every connected Envoy serves it")
 NO_ENVOY = Verdict(active=False, reason="NoEnvoy", message="no Envoy of this VirtualGateway is connected to Greenroom")
-NOT_ANSWERED = Verdict(active=False, reason="NotAcknowledged", message="an Envoy has not taken the present configuration")
+NOT_ANSWERED = Verdict(
+    active=False, reason="NotAcknowledged", message="an Envoy has not taken the present configuration"
+)
 
 
 def verdicts(routing: Routing, standings: Mapping[Ref, Sequence[Standing]], *, bind: str) -> dict[Ref, Verdict | None]:

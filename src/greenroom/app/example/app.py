@@ -20,6 +20,9 @@ PAGE = f"""<!doctype html>
 
 class Shop(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = (
+        True  # head and body are two writes; the second would wait for the first's acknowledgement
+    )
 
     def do_GET(self) -> None:
         self.send_response(200)
