@@ -61,7 +61,7 @@ async def bare_start(repository: Repository, branch: str) -> Started:
     build = await asyncio.create_subprocess_shell("git rev-parse HEAD > COMMIT", cwd=folder / "tree")
     await build.wait()
     process = await asyncio.create_subprocess_exec(
-        "env", f"PORT={port}", "python3", "app.py", cwd=folder / "tree", stdout=DEVNULL
+        "env", f"PORT={port}", "python3", "app.py", cwd=folder / "tree", stdout=DEVNULL, stderr=DEVNULL
     )
     await _until_answered(port)
     return Started(repository, folder, process)

@@ -37,8 +37,8 @@ def test_the_current_context_is_used(tmp_path: Path) -> None:
     assert load(written(tmp_path)) == Connection("https://127.0.0.1:6443", "secret-token", "", "n")
 
 
-def test_what_stands_in_the_url_for_kubectl_is_not_repeated(tmp_path: Path) -> None:
-    path = written(tmp_path, clusters=clusters(server="http://greenroom:secret-token@127.0.0.1:8080/prefix/"))
+def test_a_server_may_live_below_a_path(tmp_path: Path) -> None:
+    path = written(tmp_path, clusters=clusters(server="http://127.0.0.1:8080/prefix/"))
     assert load(path).server == "http://127.0.0.1:8080/prefix"
 
 
@@ -54,7 +54,10 @@ def test_a_context_without_namespace_means_default(tmp_path: Path) -> None:
         ({"current-context": "x"}, "contexts: there is no context called 'x'"),
         ({"clusters": []}, "clusters: there is no cluster called 'k'"),
         ({"clusters": clusters(server="127.0.0.1:6443")}, "clusters[].cluster.server"),
-        ({"clusters": clusters(server="https://me:password@[::1")}, "clusters[].cluster.server"),
+        ({"clusters": clusters(server="https://me:hush@[::1")}, "clusters[].cluster.server"),
+        ({"clusters": clusters(server="https://me:hush@127.0.0.1")}, "server: carries a user or a password"),
+        ({"clusters": clusters(server="https://hush@127.0.0.1")}, "server: carries a user or a password"),
+        ({"clusters": clusters(server="https://:hush@127.0.0.1")}, "server: carries a user or a password"),
         ({"clusters": clusters(**{"insecure-skip-tls-verify": True})}, "insecure-skip-tls-verify: is not supported"),
         ({"clusters": clusters(**{"certificate-authority": "no.pem"})}, "certificate-authority: is no readable"),
         ({"clusters": clusters(**{"certificate-authority-data": "%"})}, "certificate-authority-data: is no readable"),
@@ -72,7 +75,7 @@ def test_an_unusable_kubeconfig_names_its_field(tmp_path: Path, changes: dict[st
         load(path)
     assert str(path) in str(caught.value)
     assert message in str(caught.value)
-    assert "password" not in str(caught.value)
+    assert "hush" not in str(caught.value)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

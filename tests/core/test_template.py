@@ -46,6 +46,7 @@ def filled(value: Any, environment: Environment = ENVIRONMENT) -> Any:
         ("{{\tCOMMIT_REF_SHORT\n}}", "1234567"),
         ("pr{{PR_NUMBER}}-{{COMMIT_REF_SHORT}}{{PR_NUMBER}}", "pr7-12345677"),
         ("no braces", "no braces"),
+        ('{"pr":{"number":{{PR_NUMBER}}}}', '{"pr":{"number":7}}'),
         ("{PR_NUMBER}", "{PR_NUMBER}"),
         (["{{PR_NUMBER}}", {"deep": ["{{PR_NUMBER}}"]}], ["7", {"deep": ["7"]}]),
         ({"{{PR_NUMBER}}": "{{PR_NUMBER}}"}, {"{{PR_NUMBER}}": "7"}),
@@ -122,7 +123,13 @@ def test_an_object_is_marked_as_a_part_of_its_environment() -> None:
 
 
 def test_what_a_server_wrote_into_an_exported_template_is_left_out() -> None:
-    metadata = {"name": "a", "uid": "1", "resourceVersion": "2", "creationTimestamp": None, "managedFields": []}
+    metadata: dict[str, Any] = {
+        "name": "a",
+        "uid": "1",
+        "resourceVersion": "2",
+        "creationTimestamp": None,
+        "managedFields": [],
+    }
     found = one({**config_map(), "metadata": metadata, "status": {"phase": "Bound"}})
     assert "status" not in found
     assert set(found["metadata"]) == {"name", "namespace", "labels", "annotations", "ownerReferences"}

@@ -114,12 +114,14 @@ class Machine:
 
     async def ready(self, name: str = "web", count: int = 1) -> list[Manifest]:
         """Wait until that many pods of the Deployment are ready."""
+        ready: list[Manifest] = []
 
-        async def enough() -> list[Manifest]:
-            ready = [pod for pod in await self.pods(name) if is_ready(pod)]
-            return ready if len(ready) == count else []
+        async def enough() -> bool:
+            ready[:] = [pod for pod in await self.pods(name) if is_ready(pod)]
+            return len(ready) == count
 
-        return await until(enough)
+        await until(enough)
+        return ready
 
     async def waiting(self, reason: str, name: str = "web") -> str:
         """Wait until a container of the Deployment waits for that reason; answers its message."""

@@ -15,13 +15,12 @@ from tests.local.shelf import TOKEN, Shelf, no_logs, served, session, status_of,
 from greenroom.adapters.kube import KubeCluster
 from greenroom.adapters.kubeconfig import Connection
 from greenroom.local.api import make_app, running
-from greenroom.model.errors import (
-    Expired,
-)
-from greenroom.model.manifest import CONFIG_MAP, POD, Ref
+from greenroom.model.errors import Expired
+from greenroom.model.manifest import CONFIG_MAP, POD
 from greenroom.model.watch import Change, WatchEvent
 
 MAPS = "/api/v1/namespaces/default/configmaps"
+WATCH = {"watch": "1", "resourceVersion": "1"}
 
 
 @pytest.fixture
@@ -35,41 +34,45 @@ async def client(shelf: Shelf) -> AsyncIterator[aiohttp.ClientSession]:
         yield client
 
 
-async def test_a_watch_without_a_version_begins_with_what_there_is(client: aiohttp.ClientSession, shelf: Shelf) -> None:
-    shelf.put(CONFIG_MAP, "default", "one")
-    shelf.events.put_nowait(WatchEvent(Change.BOOKMARK, {}))
-    shelf.events.put_nowait(WatchEvent(Change.DELETED, shelf.put(CONFIG_MAP, "default", "two")))
-    shelf.objects.pop(Ref(CONFIG_MAP, "default", "two"))
-    async with client.get(MAPS, params={"watch": "1"}) as response:
-        events = [json.loads(await response.content.readline()) for _ in range(2)]
-    assert [(event["type"], event["object"]["metadata"]["name"]) for event in events] == [
-        ("ADDED", "one"),
-        ("DELETED", "two"),
-    ]
+async def test_bookmarks_come_only_to_those_who_know_them(client: aiohttp.ClientSession, shelf: Shelf) -> None:
+    one = shelf.put(CONFIG_MAP, "default", "one")
+    for params in (WATCH, {**WATCH, "allowWatchBookmarks": "true"}):
+        shelf.events.put_nowait(WatchEvent(Change.BOOKMARK, {}))
+        shelf.events.put_nowait(WatchEvent(Change.DELETED, one))
+        async with client.get(MAPS, params=params) as response:
+            first = json.loads(await response.content.readline())
+        assert first["type"] == ("BOOKMARK" if "allowWatchBookmarks" in params else "DELETED")
+        await until(lambda: shelf.watchers == 0)
+
+
+@pytest.mark.parametrize("version", ["", "0"])
+async def test_a_watch_that_follows_no_list_is_refused(client: aiohttp.ClientSession, version: str) -> None:
+    response = await client.get(MAPS, params={**WATCH, "resourceVersion": version})
+    assert await status_of(response) == (422, "Invalid")
 
 
 async def test_a_watch_with_a_senseless_time_is_refused(client: aiohttp.ClientSession) -> None:
-    response = await client.get(MAPS, params={"watch": "1", "timeoutSeconds": "soon"})
+    response = await client.get(MAPS, params={**WATCH, "timeoutSeconds": "soon"})
     assert await status_of(response) == (400, "BadRequest")
 
 
 async def test_an_expired_watch_says_so_as_an_event(client: aiohttp.ClientSession, shelf: Shelf) -> None:
     shelf.fails = Expired("too old")
-    async with client.get(MAPS, params={"watch": "1", "resourceVersion": "1"}) as response:
+    async with client.get(MAPS, params=WATCH) as response:
         (line,) = (await response.text()).splitlines()
     event = json.loads(line)
     assert (event["type"], event["object"]["code"], event["object"]["reason"]) == ("ERROR", 410, "Expired")
 
 
 async def test_a_watch_ends_when_its_time_is_over(client: aiohttp.ClientSession, shelf: Shelf) -> None:
-    async with client.get(MAPS, params={"watch": "1", "timeoutSeconds": "1"}) as response:
+    async with client.get(MAPS, params={**WATCH, "timeoutSeconds": "1"}) as response:
         assert await response.text() == ""
     assert shelf.watchers == 0
 
 
 async def test_a_watch_whose_client_has_gone_is_forgotten(shelf: Shelf) -> None:
     async with running(make_app(shelf, token=TOKEN, logs=no_logs)) as url:
-        async with session(url) as client, client.get(MAPS, params={"watch": "1"}):
+        async with session(url) as client, client.get(MAPS, params=WATCH):
             await until(lambda: shelf.watchers == 1)
         await until(lambda: shelf.watchers == 0)
 
@@ -95,7 +98,7 @@ async def test_a_server_cut_off_in_the_middle_of_a_request_keeps_running(
     for sent in (b"", b"GET /api", b"PATCH /api HTTP/1.1\r\nContent-Length: 100\r\n\r\nhalf", b"\x00\xff\r\n\r\n"):
         with socket.create_connection((str(host), int(port or 0))) as raw:
             raw.sendall(sent)
-    assert (await client.get("/version")).status == 200
+    assert (await client.get("/api")).status == 200
 
 
 async def test_logs_are_of_the_only_container_when_none_is_named(shelf: Shelf) -> None:

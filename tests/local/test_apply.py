@@ -48,6 +48,17 @@ def test_a_list_item_that_two_managers_share_keeps_what_the_other_gave() -> None
     assert containers(state[0]) == [{"name": "app", "workingDir": "/srv"}, {"name": "web", "image": "web:1"}]
 
 
+def test_all_variables_that_a_manager_no_longer_gives_go_whole() -> None:
+    def variables(*named: str) -> Manifest:
+        return pod_spec(containers=[{"name": "app", "env": [{"name": name, "value": "x"} for name in named]}])
+
+    # Many: what goes is a set of paths, and in whatever order they come no variable may be left without its name.
+    state = applied(START, variables("last", *(f"old-{number}" for number in range(50))), "one")
+    state = applied(state, variables("other"), "two")
+    live, _ = applied(state, variables("last"), "one")
+    assert items(containers(live)[0], "env") == [{"name": "last", "value": "x"}, {"name": "other", "value": "x"}]
+
+
 def test_the_order_of_init_containers_is_that_of_the_manager_who_gave_it_last() -> None:
     state = applied(START, pod_spec(initContainers=[{"name": "a"}, {"name": "b"}]), "one")
     state = applied(state, pod_spec(initContainers=[{"name": "c"}]), "two")

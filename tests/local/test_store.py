@@ -208,11 +208,14 @@ async def test_a_slow_watcher_holds_nobody_up_and_must_list_again(store: Store) 
 
 
 async def test_as_many_changes_as_the_history_keeps_can_be_read_late(store: Store) -> None:
-    since = (await store.list(CONFIG_MAP)).resource_version
-    for index in range(HISTORY):
-        await store.apply({**named(CONFIG_MAP, "busy"), "data": {"index": str(index)}}, manager=MANAGER)
-    seen = await following(store, CONFIG_MAP, since, HISTORY)
-    assert [get(event.object, "data", "index") for event in seen] == [str(index) for index in range(HISTORY)]
+    versions = [
+        version_of(await store.apply({**named(CONFIG_MAP, "busy"), "data": {"index": str(index)}}, manager=MANAGER))
+        for index in range(2 * HISTORY)
+    ]
+    seen = await following(store, CONFIG_MAP, versions[HISTORY - 1], HISTORY)
+    assert [version_of(event.object) for event in seen] == versions[HISTORY:]
+    with pytest.raises(Expired):
+        await following(store, CONFIG_MAP, versions[HISTORY - 2], 1)
 
 
 async def test_changes_of_other_kinds_do_not_age_a_watch(store: Store) -> None:

@@ -182,6 +182,17 @@ async def test_a_half_written_file_is_refused_with_the_cure_and_left_alone(folde
     assert path.read_bytes() == half
 
 
+async def test_one_page_gone_bad_is_found_before_it_is_needed(folder: Path) -> None:
+    path = await filled(folder)
+    with closing(sqlite3.connect(path)) as connection:
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+        (page,) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE type = 'index'").fetchone()
+    with path.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(bytes(size))
+    assert f"{path} is damaged" in refused(folder)
+
+
 async def test_a_file_of_noise_is_refused(folder: Path) -> None:
     path = await filled(folder)
     path.write_bytes(b"noise" * 1000)

@@ -83,14 +83,17 @@ class _Kubeconfig:
                 raise self._wrong("is not supported", f"{where}.{key}", cure="use a bearer token (`token`) over TLS")
 
     def _server(self, cluster: Mapping[str, Json]) -> str:
-        """The URL, without what stands in it for kubectl's sake (see ``local.api.write_kubeconfig``)."""
+        """The URL. One with a user or password in it is refused: what stands in a URL is logged and shown."""
+        where = "clusters[].cluster.server"
         try:
             url = URL(text(cluster, "server").rstrip("/"))
         except ValueError:
             url = URL()
         if url.scheme not in ("http", "https") or not url.host:
-            raise self._wrong("is no http or https URL", "clusters[].cluster.server")
-        return str(url.with_user(None)).rstrip("/")
+            raise self._wrong("is no http or https URL", where)
+        if url.user or url.password:
+            raise self._wrong("carries a user or a password", where, cure="give a token in `users[].user.token`")
+        return str(url).rstrip("/")
 
     def _token(self, user: Mapping[str, Json]) -> str:
         token = text(user, "token").strip()

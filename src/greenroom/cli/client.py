@@ -102,10 +102,9 @@ async def connect(state: str | None, namespace: str | None = None) -> AsyncItera
         async with KubeCluster(connection) as cluster:
             yield Session(cluster, namespace or connection.namespace, folder)
     except Unavailable as error:
-        if folder.running():
-            raise
         raise InvalidInput(
-            f"Greenroom is not running: nobody answers for {folder.root}", cure="start it with `greenroom up`"
+            f"the Greenroom of {folder.root} does not answer: {error}",
+            cure="is it running? `greenroom up` starts it",
         ) from error
 
 

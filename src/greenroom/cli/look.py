@@ -132,7 +132,7 @@ class _Printer:
         if prefix:
             columns = [printers.Column(c.title, named if c.title == "NAME" else c.cell, c.wide) for c in columns]
         header = self._headers and kind not in self._widths
-        ordered = sorted(manifests, key=lambda m: text(m, "lastTimestamp")) if kind == EVENT else manifests
+        ordered = sorted(manifests, key=printers.when) if kind == EVENT else manifests
         lines, self._widths[kind] = printers.align(
             printers.rows(ordered, columns, header=header), self._widths.get(kind, ())
         )
@@ -211,7 +211,7 @@ def _safe(manifest: Manifest) -> Manifest:
 
 def _events_of(manifest: Manifest, events: Iterable[Manifest]) -> list[Manifest]:
     mine = [event for event in events if text(event, "involvedObject", "uid") == uid_of(manifest)]
-    return sorted(mine, key=lambda event: text(event, "lastTimestamp"))
+    return sorted(mine, key=printers.when)
 
 
 @click.command()

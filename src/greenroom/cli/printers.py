@@ -60,6 +60,12 @@ def _since(manifest: Manifest) -> str:
     return text(manifest, "lastTimestamp") or text(manifest, "metadata", "creationTimestamp")
 
 
+def when(event: Manifest) -> tuple[str, int]:
+    """Sorts events by when they were last seen; timestamps know whole seconds only."""
+    version = text(event, "metadata", "resourceVersion")
+    return _since(event), int(version) if version.isdecimal() else 0
+
+
 def age_of(timestamp: str, now: datetime) -> str:
     """``5s``, ``3m12s``, ``4h5m``, ``2d`` since an RFC 3339 timestamp, as kubectl writes it."""
     try:

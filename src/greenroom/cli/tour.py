@@ -27,6 +27,8 @@ from greenroom.model.manifest import text
 
 STEP_TIMEOUT = 30.0
 """Seconds that a step may take before the demo calls it failed."""
+SETTLE_SECONDS = 1.0
+"""Long enough for the old commit's processes to end under the watchman's eyes."""
 SHOP = "shop"
 """Folder of the example repository within the demo's folder."""
 
@@ -107,6 +109,23 @@ class Watchman:
             await asyncio.sleep(0.005)
 
 
+@dataclass(slots=True)
+class Step:
+    """How long a step took, and what there is to say of it."""
+
+    facts: list[str] = field(default_factory=list)
+    started: float = field(default_factory=time.monotonic)
+    reached: float = 0.0
+
+    def reach(self) -> None:
+        """What the step is timed by has happened; what follows is checking."""
+        self.reached = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        return (self.reached or time.monotonic()) - self.started
+
+
 class Tour:
     """The steps, and how they are told."""
 
@@ -118,24 +137,23 @@ class Tour:
         self._console = Console(highlight=False, soft_wrap=True)
 
     @asynccontextmanager
-    async def step(self, title: str) -> AsyncIterator[list[str]]:
-        """Time what happens inside; the lines put into the list are told when it is done."""
-        start = time.monotonic()
-        facts: list[str] = []
+    async def step(self, title: str) -> AsyncIterator[Step]:
+        """Tell a step, with its time, when it is done."""
+        step = Step()
         with self._console.status(f"{title} ..."):
-            yield facts
-        self._console.print(f"[green]✓[/] {title}  [bold]{time.monotonic() - start:.2f} s[/]")
-        for fact in facts:
+            yield step
+        self._console.print(f"[green]✓[/] {title}  [bold]{step.seconds:.2f} s[/]")
+        for fact in step.facts:
             self._console.print(f"    {fact}")
 
     def url(self, number: int) -> str:
         return f"http://pr{number}.localhost:{self._visitor.port}"
 
     async def open(self, branch: str) -> None:
-        async with self.step(f"pull request for branch [bold]{branch}[/] opened, webhook to first 200") as facts:
+        async with self.step(f"pull request for branch [bold]{branch}[/] opened, webhook to first 200") as step:
             pull = await self._forge.open(branch)
             await self._visitor.until(f"pr{pull.number}.localhost", 200, pull.head)
-            facts.append(f"{self.url(pull.number)} answers with commit {short(pull.head)}")
+            step.facts.append(f"{self.url(pull.number)} answers with commit {short(pull.head)}")
 
     async def push(self, number: int, other: int) -> None:
         before = self._forge.pull(number).head
@@ -143,14 +161,15 @@ class Tour:
         watchman = Watchman(self._visitor)
         hosts = f"pr{number}.localhost", f"pr{other}.localhost"
         async with (
-            self.step(f"commit pushed to pull request {number}, webhook to first answer of the new commit") as facts,
+            self.step(f"commit pushed to pull request {number}, webhook to first answer of the new commit") as step,
             watchman.watching(*hosts),
         ):
             pull = await self._forge.push(number)
             await self._visitor.until(hosts[0], 200, pull.head)
-            await asyncio.sleep(0.5)  # long enough for the old commit's processes to end under the watchman's eyes
-            facts.append(f"{self.url(number)} went from {short(before)} to {short(pull.head)}")
-            facts.append(
+            step.reach()
+            await asyncio.sleep(SETTLE_SECONDS)
+            step.facts.append(f"{self.url(number)} went from {short(before)} to {short(pull.head)}")
+            step.facts.append(
                 f"meanwhile {watchman.requests.get(hosts[0], 0)} requests to it and"
                 f" {watchman.requests.get(hosts[1], 0)} to {self.url(other)}: {len(watchman.failures)} failed"
             )
@@ -158,12 +177,12 @@ class Tour:
             raise DemoFailed(f"requests failed while a commit was pushed: {'; '.join(watchman.failures[:3])}")
 
     async def close(self, number: int) -> None:
-        async with self.step(f"pull request {number} closed, webhook to everything gone") as facts:
+        async with self.step(f"pull request {number} closed, webhook to everything gone") as step:
             pull = await self._forge.close(number)
             await self._visitor.until(f"pr{number}.localhost", 404, "")
-            facts.append(f"{self.url(number)} answers 404, and says that there is no such environment")
+            step.facts.append(f"{self.url(number)} answers 404, and says that there is no such environment")
             await self._until_gone(pull.head)
-            facts.append("its process, its worktree and its objects are gone")
+            step.facts.append("its process, its worktree and its objects are gone")
 
     async def _until_gone(self, commit: str) -> None:
         deadline = time.monotonic() + STEP_TIMEOUT

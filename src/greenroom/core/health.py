@@ -77,9 +77,9 @@ def shown_commit(children: Iterable[Manifest], owned: Owned) -> str:
     The gateway's rule: the newest ReplicaSet when it is complete, else an older one while it is ready.
     """
     deployments = [child for child in children if kind_of(child) == DEPLOYMENT]
-    shown = [(_serving_commit(deployment, owned), _commit(deployment)) for deployment in deployments]
-    lagging = [commit for commit, wanted in shown if commit != wanted]
-    return lagging[0] if lagging else next((commit for commit, _ in shown), "")
+    shown = [(commit, _commit(child)) for child in deployments if (commit := _serving_commit(child, owned))]
+    lagging = (commit for commit, wanted in shown if commit != wanted)
+    return next(lagging, shown[0][0] if shown else "")
 
 
 def _deployment(child: Manifest, owned: Owned) -> Trouble | None:

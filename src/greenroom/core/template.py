@@ -38,7 +38,7 @@ _SERVER_FIELDS = frozenset(
 )
 """Fields of ``metadata`` that the server writes. Templates made with ``kubectl get -o yaml`` carry them."""
 
-_BRACES = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
+_BRACES = re.compile(r"\{\{([^{}]*)\}\}")
 _LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _OBJECT_NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(\.{_LABEL})*")
 _PATH_SEGMENT_NAME = re.compile(r"(?!\.{1,2}\Z)[^/%]{1,253}")

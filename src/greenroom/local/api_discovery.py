@@ -1,12 +1,11 @@
-"""The documents in which an API server says what it serves, as plain data for ``local.api``.
+"""The document in which an API server says what it serves, as plain data for ``local.api``.
 
-Two forms: aggregated discovery (all groups in one document, Kubernetes 1.30), and the older documents per group and
-version that clients fall back to.
+It is Kubernetes' aggregated discovery (v2, since 1.30): all groups, their versions and kinds at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from greenroom.model.manifest import Json
@@ -14,10 +13,7 @@ from greenroom.model.watch import Resource
 
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 
-VERSION: Mapping[str, Json] = {"major": "1", "minor": "30", "gitVersion": "v1.30.0+greenroom"}
-"""The Kubernetes version whose API this is. Clients compare it with their own."""
-
-_VERBS = ("create", "delete", "get", "list", "patch", "watch")
+_VERBS = ("delete", "get", "list", "patch", "watch")
 
 
 def aggregated(resources: Iterable[Resource]) -> dict[str, Json]:
@@ -35,40 +31,6 @@ def aggregated(resources: Iterable[Resource]) -> dict[str, Json]:
                 ],
             }
             for group, versions in _grouped(resources)
-        ],
-    }
-
-
-def core_versions(resources: Iterable[Resource]) -> dict[str, Json]:
-    """The ``APIVersions`` of ``/api``."""
-    return {"kind": "APIVersions", "versions": [version for _, found in _grouped(resources) for version, _ in found]}
-
-
-def groups(resources: Iterable[Resource]) -> dict[str, Json]:
-    """The ``APIGroupList`` of ``/apis``."""
-    found: list[Json] = []
-    for group, versions in _grouped(resources):
-        named = [{"groupVersion": f"{group}/{version}", "version": version} for version, _ in versions]
-        found.append({"name": group, "versions": named, "preferredVersion": named[0]})
-    return {"apiVersion": "v1", "kind": "APIGroupList", "groups": found}
-
-
-def resource_list(api_version: str, resources: Iterable[Resource]) -> dict[str, Json]:
-    """The ``APIResourceList`` of one group and version."""
-    return {
-        "apiVersion": "v1",
-        "kind": "APIResourceList",
-        "groupVersion": api_version,
-        "resources": [
-            {
-                "name": resource.plural,
-                "singularName": resource.kind.name.lower(),
-                "namespaced": resource.namespaced,
-                "kind": resource.kind.name,
-                "verbs": _VERBS,
-                "shortNames": resource.short_names,
-            }
-            for resource in resources
         ],
     }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 from typing import Protocol
 
@@ -10,20 +9,11 @@ import msgspec
 from aiohttp import web
 
 from greenroom.local.api_errors import Refused, error_status, success_status
-from greenroom.local.api_requests import (
-    FieldSelector,
-    Target,
-    body_of,
-    flag,
-    identified,
-    refuse,
-    target_of,
-    whole_number,
-)
+from greenroom.local.api_requests import Target, body_of, flag, identified, refuse, target_of, whole_number
 from greenroom.local.api_streams import Streams
-from greenroom.model.errors import AlreadyExists, ClusterError, NotFound
-from greenroom.model.manifest import Json, Ref, get, items, name_of, text
-from greenroom.model.watch import Change, WatchEvent
+from greenroom.model.errors import ClusterError
+from greenroom.model.manifest import Json, Ref, get, items, text
+from greenroom.model.watch import Change
 from greenroom.ports import Cluster
 
 APPLY = "application/apply-patch+yaml"
@@ -49,7 +39,6 @@ class Handlers:
         self._cluster = cluster
         self._logs = logs
         self._streams = streams
-        self._creating = asyncio.Lock()
 
     async def get(self, request: web.Request) -> web.StreamResponse:
         target = await self._target(request)
@@ -57,36 +46,23 @@ class Handlers:
 
     async def list(self, request: web.Request) -> web.StreamResponse:
         """A list, or a watch when that is asked for. ``limit`` is not heeded, as the API allows: all are sent."""
+        refuse(request, "fieldSelector")
         target = await self._target(request)
         if flag(request, "watch"):
             return await self._watch(request, target)
-        fields = FieldSelector.parse(request.query.get("fieldSelector", ""))
-        listing = await self._cluster.list(
-            target.resource.kind, namespace=target.namespace, labels=request.query.get("labelSelector", "")
-        )
+        listing = await self._cluster.list(target.resource.kind, namespace=target.namespace, labels=_labels(request))
         return answer(
             {
                 "apiVersion": target.resource.kind.api_version,
                 "kind": f"{target.resource.kind.name}List",
                 "metadata": {"resourceVersion": listing.resource_version},
-                "items": [manifest for manifest in listing.items if fields.matches(manifest)],
+                "items": listing.items,
             }
         )
 
-    async def create(self, request: web.Request) -> web.StreamResponse:
-        refuse(request, "dryRun")
-        target = await self._target(request)
-        manifest = identified(await body_of(request), target)
-        if not name_of(manifest):
-            raise Refused(422, "metadata.name is missing")
-        # A Cluster has no "create but do not update", so those who create wait for each other.
-        async with self._creating:
-            await self._must_be_new(Ref(target.resource.kind, target.namespace, name_of(manifest)))
-            return answer(await self._cluster.apply(manifest, manager=_manager(request)), code=201)
-
     async def apply(self, request: web.Request) -> web.StreamResponse:
         refuse(request, "dryRun")
-        _require(request, APPLY, "use `kubectl apply --server-side`")
+        _require(request, APPLY)
         target = await self._target(request)
         manifest = identified(await body_of(request), target)
         manager = request.query.get("fieldManager", "")
@@ -96,7 +72,7 @@ class Handlers:
 
     async def patch_status(self, request: web.Request) -> web.StreamResponse:
         refuse(request, "dryRun")
-        _require(request, MERGE, "use `kubectl patch --type=merge --subresource=status`")
+        _require(request, MERGE)
         target = await self._target(request)
         status = get(await body_of(request), "status")
         if not isinstance(status, Mapping):
@@ -143,37 +119,22 @@ class Handlers:
 
     async def _watch(self, request: web.Request, target: Target) -> web.StreamResponse:
         refuse(request, "sendInitialEvents")
-        fields = FieldSelector.parse(request.query.get("fieldSelector", ""))
-        seconds = whole_number(request.query, "timeoutSeconds") or None
+        seconds, since = whole_number(request.query, "timeoutSeconds") or None, request.query.get("resourceVersion", "")
+        if since in ("", "0"):
+            raise Refused(422, "a watch must name the resourceVersion that it follows: list first")
+        bookmarks = flag(request, "allowWatchBookmarks")
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         await response.prepare(request)
         async with self._streams.bounded(seconds):
             try:
-                async for event in self._events(request, target):
-                    if event.change is Change.BOOKMARK or fields.matches(event.object):
+                async for event in self._cluster.watch(
+                    target.resource.kind, since=since, namespace=target.namespace, labels=_labels(request)
+                ):
+                    if bookmarks or event.change is not Change.BOOKMARK:
                         await response.write(_line(event.change.value, event.object))
             except ClusterError as error:
                 await response.write(_line("ERROR", error_status(error, target.resource.plural)))
         return response
-
-    async def _events(self, request: web.Request, target: Target) -> AsyncIterator[WatchEvent]:
-        kind, since = target.resource.kind, request.query.get("resourceVersion", "0")
-        labels, bookmarks = request.query.get("labelSelector", ""), flag(request, "allowWatchBookmarks")
-        if since in ("", "0"):  # no version: begin with what there is
-            listing = await self._cluster.list(kind, namespace=target.namespace, labels=labels)
-            since = listing.resource_version
-            for manifest in listing.items:
-                yield WatchEvent(Change.ADDED, manifest)
-        async for event in self._cluster.watch(kind, since=since, namespace=target.namespace, labels=labels):
-            if bookmarks or event.change is not Change.BOOKMARK:
-                yield event
-
-    async def _must_be_new(self, ref: Ref) -> None:
-        try:
-            await self._cluster.get(ref)
-        except NotFound:
-            return
-        raise AlreadyExists(f"{ref} already exists")
 
     async def _only_container(self, pod: Ref) -> str:
         """The pod's container, when it has but one. Raises Refused, naming them all, when it has several."""
@@ -191,11 +152,10 @@ def _line(change: str, manifest: Mapping[str, Json]) -> bytes:
     return msgspec.json.encode({"type": change, "object": manifest}) + b"\n"
 
 
-def _require(request: web.Request, content_type: str, cure: str) -> None:
+def _labels(request: web.Request) -> str:
+    return request.query.get("labelSelector", "")
+
+
+def _require(request: web.Request, content_type: str) -> None:
     if request.content_type != content_type:
-        raise Refused(415, f"this patch must be of type {content_type}, not {request.content_type}: {cure}")
-
-
-def _manager(request: web.Request) -> str:
-    """Who writes; as in Kubernetes, the name of the program when it does not say."""
-    return request.query.get("fieldManager") or request.headers.get("User-Agent", "unknown").partition("/")[0]
+        raise Refused(415, f"this patch must be of type {content_type}, not {request.content_type}")

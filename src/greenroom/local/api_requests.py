@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -14,7 +14,6 @@ from greenroom.model.manifest import Json, Manifest, Ref, kind_of, name_of, tabl
 from greenroom.model.watch import Resource
 
 _DIGITS = 9
-_SELECTABLE = ("metadata.name", "metadata.namespace", "involvedObject.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,27 +86,3 @@ def identified(manifest: Manifest, target: Target) -> Manifest:
     if metadata.get("namespace") not in (None, "", target.namespace):
         raise Refused(400, "the namespace of the object is not the one on the URL")
     return {**manifest, "metadata": {**metadata, "namespace": target.namespace}} if target.namespace else manifest
-
-
-@dataclass(frozen=True, slots=True)
-class FieldSelector:
-    """A Kubernetes field selector of equality terms, over fields that do not change while an object lives.
-
-    Those are what kubectl asks for to wait for an object and to find its events. A selector over changing fields
-    would also have to turn changes into additions and deletions.
-    """
-
-    terms: Sequence[tuple[Sequence[str], str]]
-
-    @classmethod
-    def parse(cls, selector: str) -> FieldSelector:
-        terms = []
-        for term in filter(None, selector.split(",")):
-            path, equals, value = term.partition("=")
-            if not equals or path.endswith("!") or not path.startswith(_SELECTABLE):
-                raise Refused(400, f"the field selector {term[:100]!r} is not supported")
-            terms.append((path.split("."), value.removeprefix("=")))
-        return cls(terms)
-
-    def matches(self, manifest: Manifest) -> bool:
-        return all(text(manifest, *path) == value for path, value in self.terms)

@@ -34,9 +34,9 @@ _CONFLICTS_SHOWN = 5
 def apply(
     live: Manifest, owners: Owners, given: Manifest, *, manager: str, force: bool, schema: Schema
 ) -> tuple[Manifest, Owners]:
-    """The object and its owners after ``manager`` applied ``given``. Raises Conflict, and Invalid for a wrong list.
+    """The object and its owners after ``manager`` applied ``given``; both as they were, if that changes nothing.
 
-    Answers ``live`` itself when that changes nothing.
+    Raises Conflict.
     """
     wanted = _shared(frozenset(_paths(given, schema)))
     merged = table(_merged(live, given, schema))

@@ -13,8 +13,7 @@ from datetime import timedelta
 
 from greenroom.local.environment import ConfigError
 from greenroom.local.images import Building, Built, Missing, Unusable
-from greenroom.local.instance import kill_marked
-from greenroom.local.launch import Host, Launch, launch_of, markers
+from greenroom.local.launch import Host, Launch, launch_of
 from greenroom.local.logs import LogWriter
 from greenroom.local.podstatus import ContainerStatus, Running, State, Terminated, Waiting, state_manifest
 from greenroom.local.probes import Probe, listening_probe
@@ -105,8 +104,10 @@ class Container:
         began = self._host.clock.now()
         self._writer.forget()
         try:
-            process = await Process.start(launch.argv, cwd=launch.cwd, env=launch.variables, log=self._writer)
-        except (OSError, ValueError) as error:  # ValueError: a null byte in an argument or variable
+            process = await Process.start(
+                launch.argv, cwd=launch.cwd, env=launch.variables, markers=launch.markers, log=self._writer
+            )
+        except (OSError, ValueError) as error:
             message = f"cannot start {launch.argv[0]}: {error}"
             return self._over(Terminated(_START_ERROR_CODE, began, began, message, "StartError"))
         self._process = process
@@ -116,7 +117,6 @@ class Container:
             told = await self._watch(process, launch)
         finally:
             code = await process.end(grace_seconds(self._pod) if told else self.grace)
-            await kill_marked(markers(self._host.instance, self._pod, self.status.name))
             self._process = None
             message = told or launch.declared.scrub(self._writer.last_line())[:_LINE_LENGTH]
             ended = self._over(Terminated(code, began, self._host.clock.now(), message))

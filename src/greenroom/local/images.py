@@ -23,7 +23,7 @@ import structlog
 
 from greenroom.local import procfile
 from greenroom.local.broadcast import Broadcast
-from greenroom.local.instance import base_environment, kill_marked
+from greenroom.local.instance import base_environment
 from greenroom.local.logs import LogWriter
 from greenroom.local.process import Process
 from greenroom.local.timing import Timing
@@ -177,9 +177,13 @@ class Images:
         output = self._log(commit)
         output.unlink(missing_ok=True)
         writer = LogWriter(output)
-        environment = {**self._environment, BUILD_MARKER: commit}
-        argv = ["sh", "-c", command]
-        process = await Process.start(argv, cwd=self._worktrees.path(commit), env=environment, log=writer)
+        process = await Process.start(
+            ["sh", "-c", command],
+            cwd=self._worktrees.path(commit),
+            env=self._environment,
+            markers={BUILD_MARKER: commit},
+            log=writer,
+        )
         try:
             async with asyncio.timeout(self._timing.build):
                 await process.wait()
@@ -187,7 +191,6 @@ class Images:
             raise _failed(commit, f"`{command}` was still running after {self._timing.build:g} s", output) from None
         finally:
             code = await process.end(grace=0)
-            await kill_marked({BUILD_MARKER: commit})
         if code != 0:
             said = f": {writer.last_line()}" if writer.last_line() else ""
             raise _failed(commit, f"`{command}` ended with exit code {code}{said}", output)

@@ -59,6 +59,7 @@ class Launch:
     argv: Sequence[str]
     cwd: Path
     variables: Mapping[str, str]
+    markers: Mapping[str, str]
     declared: Environment
     port: int | None
     startup: Probe | None
@@ -68,34 +69,33 @@ class Launch:
 
 def launch_of(pod: Manifest, container: Json, image: Built, ports: Mapping[int, int], host: Host) -> Launch:
     """Writes the container's mounts. Raises ConfigError, other GreenroomErrors, and OSError."""
-    name = checked_name(text(container, "name"))
+    markers = {
+        instance.INSTANCE: host.instance,
+        instance.POD: uid_of(pod),
+        instance.CONTAINER: checked_name(text(container, "name")),
+    }
     declared = environment(pod, container, ports, host.lookup)
     variables = {
         **instance.base_environment(host.instance),
         **declared.variables,
         **mount(pod, container, host.pods / uid_of(pod), host.lookup),
-        **markers(host.instance, pod, name),
     }
     cwd = _folder(container, image.path)
 
     async def run(command: list[str]) -> int:
-        return await _run(command, cwd, variables)
+        return await _run(command, cwd, {**variables, **markers})
 
     return Launch(
         argv=_command(container, image, declared.variables),
         cwd=cwd,
         variables=variables,
+        markers=markers,
         declared=declared,
         port=ports.get(number(container, "ports", 0, "containerPort")) if items(container, "ports") else None,
         startup=probe_of(container, "startupProbe", ports, run),
         liveness=probe_of(container, "livenessProbe", ports, run),
         readiness=probe_of(container, "readinessProbe", ports, run),
     )
-
-
-def markers(instance_id: str, pod: Manifest, container: str) -> dict[str, str]:
-    """What every process of the container carries in its environment."""
-    return {instance.INSTANCE: instance_id, instance.POD: uid_of(pod), instance.CONTAINER: container}
 
 
 def _command(container: Json, image: Built, variables: Mapping[str, str]) -> list[str]:

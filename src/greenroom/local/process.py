@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from greenroom.local.instance import kill_marked
 from greenroom.local.logs import LogWriter
 
 _DRAIN_SECONDS = 1.0
@@ -17,20 +18,28 @@ _DRAIN_SECONDS = 1.0
 class Process:
     """A running child. Its output goes to a log until the last writer has closed it."""
 
-    def __init__(self, child: asyncio.subprocess.Process, output: asyncio.Task[None]) -> None:
+    def __init__(
+        self, child: asyncio.subprocess.Process, markers: Mapping[str, str], output: asyncio.Task[None]
+    ) -> None:
         self._child = child
+        self._markers = markers
         self._output = output
 
     @classmethod
-    async def start(cls, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], log: LogWriter) -> Process:
-        """Raises OSError when the program cannot be started."""
+    async def start(
+        cls, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], markers: Mapping[str, str], log: LogWriter
+    ) -> Process:
+        """``markers`` are added to ``env``, to find what leaves the session.
+
+        Raises OSError when the program cannot be started, ValueError when an argument or variable has a null byte.
+        """
         # A pipe of our own: asyncio would hold back the news of the end for as long as a grandchild keeps its pipe.
         reading, writing = os.pipe()
         try:
             child = await asyncio.create_subprocess_exec(
                 *argv,
                 cwd=cwd,
-                env=env,
+                env={**env, **markers},
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=writing,
                 stderr=writing,
@@ -41,7 +50,7 @@ class Process:
             raise
         finally:
             os.close(writing)
-        return cls(child, asyncio.create_task(_copy(reading, log), name=f"output-{child.pid}"))
+        return cls(child, markers, asyncio.create_task(_copy(reading, log), name=f"output-{child.pid}"))
 
     @property
     def pid(self) -> int:
@@ -52,9 +61,9 @@ class Process:
         return await self._child.wait()
 
     async def end(self, grace: float) -> int:
-        """SIGTERM to the group, SIGKILL to what is left when the process has ended or ``grace`` seconds have passed.
+        """SIGTERM to the group; when the process has ended, or after ``grace`` seconds, SIGKILL to all that it started.
 
-        Answers the exit code. The rest of the output is in the log then, unless an escaped process holds it open.
+        Answers the exit code. The rest of the output is in the log then.
         """
         try:
             if self._child.returncode is None and grace > 0:
@@ -65,6 +74,7 @@ class Process:
         finally:
             self.kill()
         code = await self._child.wait()
+        await kill_marked(self._markers)
         await self._close_output()
         return code
 

@@ -1,0 +1,179 @@
+"""What the PR object says of its environment, and the Events that tell of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from greenroom.core.events import events_of
+from greenroom.core.health import Health
+from greenroom.core.plan import Record
+from greenroom.core.status import Findings, Problem, address_of, patch, status_of
+from greenroom.model.manifest import DEPLOYMENT, PR, Json, Kind, Ref, condition_of
+
+NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
+LATER = NOW + timedelta(minutes=5)
+OLD, NEW = "a" * 40, "b" * 40
+CHILD = Ref(DEPLOYMENT, "pr-env", "pr7")
+ROUTE = Ref(Kind("appmesh.k8s.aws", "v1beta2", "GatewayRoute"), "pr-env", "pr7")
+
+UP = Findings(
+    generation=3,
+    commit=NEW,
+    shown_commit=NEW,
+    url="http://pr7.localhost:8080",
+    healths=(Health(CHILD, True),),
+    records=(Record(CHILD, "1", "2"),),
+)
+PR_OBJECT: dict[str, Any] = {
+    "apiVersion": PR.api_version,
+    "kind": "PR",
+    "metadata": {"name": "shop-pr7", "namespace": "pr-env", "uid": "0123456789"},
+}
+
+
+def status(findings: Findings, previous: Any = None, now: datetime = NOW) -> dict[str, Json]:
+    return status_of(findings, {**PR_OBJECT, "status": previous or {}}, now)
+
+
+def ready(findings: Findings) -> Any:
+    return condition_of({"status": status(findings)}, "Ready")
+
+
+def waiting(reason: str, message: str = "something", ref: Ref = CHILD) -> Health:
+    return Health(ref, False, reason, f"pr7: {message}")
+
+
+def test_an_environment_that_is_up_says_where_and_what() -> None:
+    found = status(UP)
+    assert found == {
+        "observedGeneration": 3,
+        "commit": NEW,
+        "shownCommit": NEW,
+        "url": "http://pr7.localhost:8080",
+        "inventory": [{"apiVersion": "apps/v1", "kind": "Deployment", "name": "pr7", "hash": "1", "live": "2"}],
+        "conditions": [
+            {
+                "type": "Ready",
+                "status": "True",
+                "reason": "Ready",
+                "message": "http://pr7.localhost:8080 shows commit bbbbbbb",
+                "lastTransitionTime": "2026-01-31T12:00:00Z",
+                "observedGeneration": 3,
+            },
+            {
+                "type": "Applied",
+                "status": "True",
+                "reason": "Applied",
+                "message": "1 object",
+                "lastTransitionTime": "2026-01-31T12:00:00Z",
+                "observedGeneration": 3,
+            },
+        ],
+    }
+
+
+def test_while_a_new_commit_is_not_ready_the_status_says_what_is_shown_and_why() -> None:
+    findings = replace(UP, shown_commit=OLD, healths=(waiting("WaitingForImage", "waiting for image shop:pr7-b"),))
+    assert ready(findings)["reason"] == "WaitingForImage"
+    assert ready(findings)["message"] == "pr7: waiting for image shop:pr7-b; commit aaaaaaa keeps serving"
+
+
+def test_it_is_not_ready_while_the_wrong_commit_is_shown() -> None:
+    found = ready(replace(UP, shown_commit=OLD))
+    assert (found["status"], found["reason"]) == ("False", "RollingOut")
+
+
+@pytest.mark.parametrize(
+    ("reasons", "told"),
+    [
+        (["RollingOut", "WaitingForRoute"], "RollingOut"),
+        (["WaitingForRoute", "WaitingForImage"], "WaitingForImage"),
+        (["RollingOut", "CrashLoopBackOff", "WaitingForImage"], "CrashLoopBackOff"),
+        (["WaitingForRoute"], "WaitingForRoute"),
+    ],
+)
+def test_of_many_troubles_the_one_to_do_something_about_is_told(reasons: list[str], told: str) -> None:
+    healths = tuple(waiting(reason, ref=ROUTE if reason == "WaitingForRoute" else CHILD) for reason in reasons)
+    assert ready(replace(UP, healths=healths))["reason"] == told
+
+
+def test_what_could_not_be_applied_is_named_with_its_cause() -> None:
+    problems = tuple(Problem("ApplyFailed", f"Service/s{n}: no") for n in range(5))
+    found = status(replace(UP, problems=problems, healths=(waiting("WaitingForRoute"),)))
+    applied = condition_of({"status": found}, "Applied")
+    assert (applied["status"], applied["reason"]) == ("False", "ApplyFailed")
+    assert applied["message"] == "Service/s0: no; Service/s1: no; Service/s2: no; and 2 more"
+    assert condition_of({"status": found}, "Ready")["reason"] == "ApplyFailed"
+
+
+def test_braces_that_were_left_are_a_warning_and_no_failure() -> None:
+    found = {"status": status(replace(UP, left=("spec.resources[0].data.a: {{ .Values.a }}",)))}
+    assert condition_of(found, "TemplateWarning")["status"] == "True"
+    assert "{{ .Values.a }}" in str(condition_of(found, "TemplateWarning")["message"])
+    assert condition_of(found, "Ready")["status"] == "True"
+    assert not condition_of({"status": status(UP)}, "TemplateWarning")
+
+
+def test_messages_are_bounded() -> None:
+    assert len(ready(replace(UP, healths=(waiting("RollingOut", "x" * 10_000),)))["message"]) == 1024
+
+
+def test_a_condition_keeps_its_time_until_its_status_changes() -> None:
+    first = status(replace(UP, healths=(waiting("WaitingForImage"),)))
+    second = status(replace(UP, healths=(waiting("CrashLoopBackOff"),)), first, LATER)
+    third = status(UP, second, LATER)
+    times = [condition_of({"status": each}, "Ready")["lastTransitionTime"] for each in (first, second, third)]
+    assert times == ["2026-01-31T12:00:00Z", "2026-01-31T12:00:00Z", "2026-01-31T12:05:00Z"]
+
+
+def test_nothing_new_is_nothing_to_write() -> None:
+    first = status(UP)
+    assert patch(first, status(UP, first, LATER)) == {}
+
+
+def test_fields_of_others_stay_and_ours_go_when_they_are_empty() -> None:
+    before: dict[str, Json] = {**status(UP), "sleeping": True}
+    change = patch(before, status(replace(UP, url="", shown_commit=""), before, LATER))
+    assert (change["url"], change["shownCommit"]) == (None, None)
+    assert "sleeping" not in change
+    assert "inventory" not in change
+
+
+@pytest.mark.parametrize("protocol", ["httpRoute", "http2Route", "grpcRoute"])
+def test_the_address_is_the_host_of_the_route(protocol: str) -> None:
+    route: Any = {"kind": "GatewayRoute", "spec": {protocol: {"match": {"hostname": {"exact": "pr7.localhost"}}}}}
+    suffix: Any = {"kind": "GatewayRoute", "spec": {"httpRoute": {"match": {"hostname": {"suffix": ".localhost"}}}}}
+    assert (
+        address_of([{"kind": "Service"}, suffix, route], lambda host: f"http://{host}:80") == "http://pr7.localhost:80"
+    )
+    assert address_of([suffix], lambda host: host) == ""
+
+
+def told(before: Any, after: Findings) -> list[tuple[Any, Any]]:
+    pr = {**PR_OBJECT, **({"status": before} if before else {})}
+    return [(event["type"], event["reason"]) for event in events_of(pr, status_of(after, pr, LATER), LATER)]
+
+
+def test_events_tell_of_transitions_only() -> None:
+    starting = replace(UP, shown_commit="", healths=(waiting("WaitingForImage"),))
+    crashing = replace(UP, healths=(waiting("CrashLoopBackOff"),))
+    assert told(None, starting) == [("Normal", "Created"), ("Normal", "WaitingForImage")]
+    assert told(status(starting), starting) == []
+    assert told(status(starting), UP) == [("Normal", "Ready")]
+    assert told(status(UP), replace(UP, commit=OLD)) == [("Normal", "CommitChanged"), ("Normal", "RollingOut")]
+    assert told(status(UP), crashing) == [("Warning", "CrashLoopBackOff")]
+
+
+def test_an_event_belongs_to_its_pr_object_and_is_written_over_when_it_happens_again() -> None:
+    pr = {**PR_OBJECT, "metadata": {**PR_OBJECT["metadata"], "name": "x" * 250}}
+    first, second = (events_of(pr, status_of(UP, pr, now), now) for now in (NOW, LATER))
+    assert [event["metadata"] for event in first] == [event["metadata"] for event in second]
+    for event in first:
+        metadata: Any = event["metadata"]
+        assert len(metadata["name"]) <= 253
+        assert metadata["ownerReferences"][0]["uid"] == "0123456789"
+        assert metadata["ownerReferences"][0]["controller"] is False
