@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from greenroom.core.ordering import TOMBSTONE_LIMIT, Fact, Knowledge, join, outdated
 
 START = datetime(2026, 1, 31, 12, tzinfo=UTC)
-A, B, C = "a" * 40, "b" * 40, "c" * 40
+A, B, C = "c" * 40, "a" * 40, "b" * 40  # in no order that sorting would find
 
 
 def known(*facts: Fact, second: int = 0) -> Knowledge:

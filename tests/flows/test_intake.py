@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
+from hashlib import sha256
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -31,7 +32,7 @@ from tests.virtual import run, virtual_time
 from greenroom.flows.intake import Intake, Result
 from greenroom.local.store import Store
 from greenroom.model.errors import Unavailable
-from greenroom.model.manifest import REVIEW_APP, Manifest, Ref, name_of, table
+from greenroom.model.manifest import PR, REVIEW_APP, Manifest, Ref, name_of, table
 from greenroom.model.pull import Action, PullEvent, PullRequest
 from greenroom.runtime.informer import Informers
 
@@ -180,6 +181,61 @@ async def test_one_review_app_that_fails_does_not_stop_the_others_and_a_redelive
         assert await results(here, event("opened")) == [Result.CREATED, Result.UNCHANGED]
 
 
+class Interleaved(Store):
+    """A store in which something else happens right after a PR object was looked for."""
+
+    meanwhile: Callable[[], Awaitable[object]] | None = None
+
+    async def get(self, ref: Ref) -> Manifest:
+        try:
+            return await super().get(ref)
+        finally:
+            if ref.kind == PR and self.meanwhile is not None:
+                happens, self.meanwhile = self.meanwhile, None
+                await happens()
+
+
+@pytest.mark.parametrize(
+    ("late", "expected"),
+    [
+        (event("synchronize", C, second=2, before=B), {"shop-pr7": C}),
+        (event("closed", B, second=2), {}),
+    ],
+)
+def test_another_replica_that_is_told_something_newer_is_not_overwritten(
+    tmp_path: Path, late: PullEvent, expected: dict[str, str]
+) -> None:
+    async def race() -> None:
+        async with world(tmp_path, APP, opened=Interleaved.open) as here:
+            assert isinstance(here.store, Interleaved)
+            await here.intake.handle(event("opened"))
+            other = Intake(here.store, here.informers)
+            here.store.meanwhile = lambda: other.handle(late)
+            await here.intake.handle(event("synchronize", B, second=1, before=A))
+            assert await here.prs() == expected
+
+    run(race())
+
+
+class Slow(Store):
+    """A store in which every write takes a second less than the one before."""
+
+    seconds = 10
+
+    async def apply(self, manifest: Manifest, *, manager: str, force: bool = True) -> Manifest:
+        self.seconds -= 1
+        await asyncio.sleep(self.seconds)
+        return await super().apply(manifest, manager=manager, force=force)
+
+
+@virtual_time
+async def test_deliveries_that_come_at_the_same_time_end_in_the_newest(tmp_path: Path) -> None:
+    async with world(tmp_path, APP, opened=Slow.open) as here:
+        deliveries = [event("opened"), event("synchronize", C, second=2, before=B), event("synchronize", B, second=1)]
+        await asyncio.gather(*(here.intake.handle(each) for each in deliveries))
+        assert await here.prs() == {"shop-pr7": C}
+
+
 class History:
     """What happened to one pull request, in order; ``seconds`` between two events may be 0."""
 
@@ -207,7 +263,7 @@ class History:
         self.events.append(PullEvent(Action(action), pull, START + timedelta(seconds=self._second), before))
 
     def _sha(self, head: int) -> str:
-        return f"{(head * 7919 + self.number) % 16**8:08x}".ljust(40, "0")  # in no order that a sort could find
+        return sha256(f"{self.number}/{head}".encode()).hexdigest()  # in no order that sorting would find
 
 
 steps = st.lists(st.tuples(st.sampled_from(["push", "push", "toggle"]), st.integers(0, 1)), max_size=8)

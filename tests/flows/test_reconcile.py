@@ -6,10 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from greenroom.local.store import Store
-from greenroom.model.errors import Invalid, NotFound, Unavailable
-from greenroom.model.manifest import CONFIG_MAP, DEPLOYMENT, PR, REVIEW_APP, Manifest, Ref, name_of, ref_of
 from tests.flows.world import (
     NAMESPACE,
     A,
@@ -25,6 +21,10 @@ from tests.flows.world import (
     world,
 )
 from tests.virtual import run, virtual_time
+
+from greenroom.local.store import Store
+from greenroom.model.errors import Invalid, NotFound, Unavailable
+from greenroom.model.manifest import CONFIG_MAP, DEPLOYMENT, PR, REVIEW_APP, Manifest, Ref, name_of, ref_of
 
 CHILD = Ref(CONFIG_MAP, NAMESPACE, "pr7")
 
@@ -278,6 +278,32 @@ async def test_the_death_of_an_intake_between_remembering_and_deleting_is_made_g
         with pytest.raises(NotFound):
             await here.pr()
         assert await names(here) == set()
+
+
+@virtual_time
+async def test_a_pull_request_that_was_reopened_a_moment_ago_is_not_deleted_for_its_earlier_close(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path, review_app(config_map())) as here:
+        await here.intake.handle(event("opened"))
+        closed = {"7": f"2026-01-31T12:00:01Z closed::{A}"}
+        await here.report(Ref(REVIEW_APP, NAMESPACE, "shop"), {"closed": closed})
+        await settled()
+        await here.intake.handle(event("reopened", second=2))
+        await here.reconcile.reconcile(here.pr_ref())  # the informers have not heard of it yet
+        assert await here.prs() == {"shop-pr7": A}
+
+
+@virtual_time
+async def test_what_somebody_else_deleted_first_is_as_good_as_deleted(tmp_path: Path) -> None:
+    async with world(tmp_path, review_app(config_map())) as here:
+        await made(here)
+        await here.reconcile.reconcile(here.pr_ref())
+        await here.apply(review_app())
+        await settled()
+        await here.store.delete(CHILD)
+        await here.reconcile.reconcile(here.pr_ref())  # the informers have not heard of it yet
+        assert (await here.condition("Applied"))["message"] == "0 objects"
 
 
 @virtual_time

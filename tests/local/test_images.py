@@ -12,7 +12,7 @@ import pytest
 from tests.local.machine import INSTANCE, TIMING, Repository, deployment, image, machine, true
 
 from greenroom.local import procfile
-from greenroom.local.images import Building, Built, Images, ImageState, Missing, Unusable
+from greenroom.local.images import Asked, Building, Built, Images, ImageState, Missing, Unusable
 from greenroom.local.instance import marked
 
 
@@ -51,7 +51,7 @@ async def missing(images: Images, commit: str, attempts: int = 1) -> str:
 
 async def test_an_image_is_a_commit_that_was_built(images: Images, repository: Repository) -> None:
     commit = repository.commit(Procfile="build: cp app.py built\nweb: python app.py --port $PORT\n", app="hello")
-    assert isinstance(images.state(image(commit)), Building)
+    assert isinstance(images.state(image(commit)), Asked)
     state = await built(images, commit)
     assert (state.path / "built").read_text() == "hello"
     assert state.web == "python app.py --port $PORT"
@@ -114,6 +114,12 @@ async def test_a_missing_commit_is_named_and_found_when_it_is_there(
     await built(images, commit)
 
 
+async def test_a_branch_with_the_name_of_a_commit_is_not_taken_for_one(images: Images, repository: Repository) -> None:
+    repository.commit(app="hello")
+    repository.git("branch", "deadbeef")
+    assert "deadbeef is the name of a branch or tag" in await missing(images, "deadbeef")
+
+
 async def test_a_folder_that_is_no_repository_says_so(tmp_path: Path) -> None:
     images = Images(tmp_path, tmp_path / "images", instance=INSTANCE, timing=TIMING)
     assert "not a git repository" in await missing(images, "0123456")
@@ -145,7 +151,7 @@ async def test_a_build_that_hangs_does_not_hold_up_what_needs_no_build(images: I
     for commit in slow:
         images.state(image(commit))
     await built(images, repository.commit(app="quick"))
-    assert all(isinstance(images.state(image(commit)), Building) for commit in slow)
+    await true(lambda: all(isinstance(images.state(image(commit)), Building) for commit in slow))
 
 
 async def test_a_branch_that_is_deleted_or_forced_takes_nothing_away(images: Images, repository: Repository) -> None:

@@ -43,6 +43,7 @@ from greenroom.model.manifest import (
     get,
     name_of,
     ref_of,
+    table,
     text,
     uid_of,
 )
@@ -383,6 +384,20 @@ async def test_two_containers_share_a_pod(tmp_path: Path, repository: Repository
         assert fetch(port_of(pod, 80)) == fetch(port_of(pod, 81)) == "one"
 
 
+async def test_a_template_that_cannot_work_makes_no_crowd_of_pods(tmp_path: Path, repository: Repository) -> None:
+    commit = repository.commit(Procfile="web: true")
+    async with machine(tmp_path, repository) as here:
+        await here.apply(deployment(commit, name="ends", spec={"pod": {"restartPolicy": "Never"}}))
+        empty = deployment(commit, name="empty")
+        spec = {**table(empty, "spec"), "template": {"metadata": {"labels": {"app": "empty"}}, "spec": {}}}
+        await here.apply({**empty, "spec": spec})
+        await here.waiting("CrashLoopBackOff", "ends")
+        pod = await here.the_pod("empty")
+        assert await here.log(pod) == ""
+        await until(lambda: _says(here, "the pod has no containers"))
+        assert len(await here.pods()) == 2
+
+
 async def test_logs_can_be_read_and_followed(tmp_path: Path, repository: Repository) -> None:
     count = "import itertools, time\nfor n in itertools.count(): print('line', n, flush=True); time.sleep(0.01)"
     async with machine(tmp_path, repository) as here:
@@ -427,6 +442,10 @@ async def _restarted(here: Machine, times: int) -> Manifest | None:
 async def _last_end(here: Machine) -> Manifest | None:
     pods = await here.pods()
     return last_end(pods[0]) if pods else None
+
+
+async def _says(here: Machine, message: str) -> bool:
+    return any(text(condition_of(pod, "Ready"), "message") == message for pod in await here.pods())
 
 
 async def _gone(here: Machine, pod: Manifest) -> bool:

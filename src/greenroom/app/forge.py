@@ -54,7 +54,7 @@ class Repository:
         )
         output, errors = await process.communicate()
         if process.returncode:
-            raise GreenroomError(f"git {arguments[0]}: {errors.decode(errors='replace').strip()}")
+            raise GreenroomError(f"git {arguments[0]}: {(errors or output).decode(errors='replace').strip()}")
         return output.decode().strip()
 
     async def head_of(self, branch: str) -> str:

@@ -31,6 +31,7 @@ from greenroom.model.manifest import (
     Json,
     Manifest,
     Ref,
+    condition_of,
     kind_of,
     name_of,
     number,
@@ -47,6 +48,8 @@ MANAGER = "greenroom-local"
 USER_MANAGER = "greenroom-cli"
 DEFAULT_GATEWAY = "ingress-gw"
 HOST = "127.0.0.1"
+GATEWAY_SECONDS = 15.0
+"""How long an Envoy may take to start."""
 
 
 class SystemClock:
@@ -118,6 +121,7 @@ async def one_machine(settings: OneMachineSettings, objects: Sequence[Manifest])
             _background(informers.run, routes.run, reconcile.run, gateways.run, workloads.run)
         )
         await informers.synced()
+        await _until_gateways_serve(informers)
         state.say_running(
             Running(pid=os.getpid(), webhook=f"{webhook_url}/webhooks", repository=str(settings.repository))
         )
@@ -183,6 +187,22 @@ async def _gateway_port(store: Store) -> int:
             except OSError as error:
                 raise _port_taken(port, "--port, or in the VirtualGateway", error) from error
     return ports[0] if ports else 0
+
+
+async def _until_gateways_serve(informers: Informers) -> None:
+    """Wait until every gateway's Envoy has its configuration. Raises GreenroomError with what the gateway says."""
+    deadline = asyncio.get_running_loop().time() + GATEWAY_SECONDS
+    while waiting := [
+        gateway
+        for gateway in informers.list(VIRTUAL_GATEWAY)
+        if text(condition_of(gateway, "VirtualGatewayActive"), "status") != "True"
+    ]:
+        if asyncio.get_running_loop().time() > deadline:
+            told = text(condition_of(waiting[0], "VirtualGatewayActive"), "message")
+            raise GreenroomError(
+                f"the gateway {name_of(waiting[0])} does not serve: {told or 'its Envoy did not start'}"
+            )
+        await asyncio.sleep(0.02)
 
 
 @asynccontextmanager

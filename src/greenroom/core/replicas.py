@@ -45,6 +45,7 @@ def plan_pods(replica_set: Manifest, pods: Sequence[Manifest]) -> PodPlan:
 
 
 def new_pod(replica_set: Manifest, name: str) -> Manifest:
+    """The only restart policy that Kubernetes allows here is Always: a pod that ends would be replaced without end."""
     template = table(replica_set, "spec", "template")
     metadata: dict[str, Json] = {
         "name": name,
@@ -57,7 +58,7 @@ def new_pod(replica_set: Manifest, name: str) -> Manifest:
         "apiVersion": POD.api_version,
         "kind": POD.name,
         "metadata": metadata,
-        "spec": table(template, "spec"),
+        "spec": {**table(template, "spec"), "restartPolicy": "Always"},
     }
 
 

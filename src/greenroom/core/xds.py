@@ -149,7 +149,7 @@ class DeltaStream:
         channel, wanted = self._channels[type_url], self._wanted(type_url)
         changed = channel.changed(wanted)
         removed = channel.removed(wanted) if removals else ()
-        if channel.busy or not (changed or removed):
+        if channel.busy or not (changed or removed or channel.waits_for_any):
             return []
         if type_url == CLUSTER:
             # A cluster that changes warms up again, for which it needs its endpoints although they are the same.
@@ -187,6 +187,7 @@ class _Channel:
         self.sent: dict[str, _Sent] = {}
         self._begun = False
         self._everything = False
+        self._answered = False
         self._names: set[str] = set()
         self._forgotten: set[str] = set()
         self._refused: dict[str, tuple[str, str]] = {}  # name -> version, why
@@ -196,6 +197,11 @@ class _Channel:
     def busy(self) -> bool:
         """Whether an answer is awaited."""
         return any(not sent.released for sent in self.sent.values())
+
+    @property
+    def waits_for_any(self) -> bool:
+        """Envoy asked for everything there is, and starts no listener until it is told, even that there is nothing."""
+        return self._everything and not self._answered
 
     def subscribe(self, request: Request) -> None:
         """An Envoy that connects again tells what it still has; asking for a name again means that it lost it."""
@@ -239,6 +245,7 @@ class _Channel:
         return tuple(sorted(name for name in self.has if name not in wanted))
 
     def sending(self, response: Response) -> None:
+        self._answered = True
         names = [resource.name for resource in response.resources]
         before = {name: self.has[name] for name in names if name in self.has}
         self.sent[response.nonce] = _Sent(response, before)

@@ -26,6 +26,7 @@ from greenroom.model.manifest import (
     PR,
     REPLICA_SET,
     REVIEW_APP,
+    Json,
     Kind,
     Manifest,
     Ref,
@@ -173,8 +174,9 @@ class Reconcile:
             log.info("event was not written", event_name=name_of(event), error=str(error))
 
     def _pr_changed(self, old: Manifest | None, new: Manifest | None) -> None:
-        for pr in {ref_of(manifest) for manifest in (old, new) if manifest is not None}:
-            self._controller.add(pr)
+        """Our own writes to the status are no reason to look again: a back-off would never last longer than a write."""
+        if old is None or new is None or _asked_for(old) != _asked_for(new):
+            self._controller.add(ref_of(new or old or {}))
 
     def _review_app_changed(self, old: Manifest | None, new: Manifest | None) -> None:
         """An edit concerns all of its environments; that a pull request was closed, only its own."""
@@ -207,6 +209,12 @@ class Reconcile:
 
 def _parent(pr: Manifest) -> Ref:
     return Ref(REVIEW_APP, text(pr, "metadata", "namespace"), text(pr, "spec", "parentReviewApp"))
+
+
+def _asked_for(pr: Manifest) -> tuple[Json, ...]:
+    metadata = table(pr, "metadata")
+    marks = (metadata.get(field) for field in ("uid", "annotations", "deletionTimestamp"))
+    return (table(pr, "spec"), *marks)
 
 
 def _again(errors: Iterable[ClusterError]) -> float:

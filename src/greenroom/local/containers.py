@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from greenroom.local.environment import ConfigError
-from greenroom.local.images import Building, Built, Missing, Unusable
+from greenroom.local.images import Asked, Building, Built, Missing, Unusable
 from greenroom.local.launch import Host, Launch, launch_of
 from greenroom.local.logs import LogWriter
 from greenroom.local.podstatus import ContainerStatus, Running, State, Terminated, Waiting, state_manifest
@@ -143,13 +143,11 @@ class Container:
             except TimeoutError:
                 return "startup probe failed"
         self._show(replace(self.status, started=True))
-        readiness = asyncio.create_task(self._follow_readiness(launch))
-        try:
+        async with asyncio.TaskGroup() as group:
+            readiness = group.create_task(self._follow_readiness(launch))
             await _first_failure(launch.liveness)
-            return "liveness probe failed"
-        finally:
             readiness.cancel()
-            await asyncio.wait((readiness,))
+        return "liveness probe failed"
 
     async def _follow_readiness(self, launch: Launch) -> None:
         if launch.readiness is not None:
@@ -196,7 +194,9 @@ def grace_seconds(pod: Manifest) -> float:
     return max(0, number(pod, "metadata", "deletionGracePeriodSeconds", default=own))
 
 
-def _waiting_for(image: Building | Missing | Unusable) -> Waiting:
+def _waiting_for(image: Asked | Building | Missing | Unusable) -> Waiting:
+    if isinstance(image, Asked):
+        return Waiting("ContainerCreating")
     if isinstance(image, Unusable):
         return Waiting(image.reason, image.message)
     if isinstance(image, Missing) and image.attempts == 1:

@@ -11,7 +11,6 @@ Kubernetes documentation.
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -175,5 +174,5 @@ def _field(pod: Manifest, path: str) -> str:
 def _decoded(value: str, what: str) -> bytes:
     try:
         return base64.b64decode(value, validate=True)
-    except binascii.Error:
+    except ValueError:
         raise ConfigError(f"{what} is not base64") from None

@@ -36,8 +36,13 @@ CONCURRENT_BUILDS = 2
 BUILD_MARKER = "GREENROOM_BUILD"
 
 _REFERENCE = re.compile(
-    r"(?:[A-Za-z0-9.-]+(?::\d+)?/)?[a-z0-9]+(?:[._/-]+[a-z0-9]+)*(?::(?P<tag>\w[\w.-]{0,127}))?(?:@[a-z0-9]+:[0-9a-f]+)?",
-    re.ASCII,
+    r"""
+    (?: [A-Za-z0-9] (?: [A-Za-z0-9.-]* [A-Za-z0-9] )? (?: :\d+ )? / )?  # registry
+    [a-z0-9]+ (?: [._/-]+ [a-z0-9]+ )*                                  # repository
+    (?: : (?P<tag> \w [\w.-]{0,127} ) )?
+    (?: @ [a-z0-9]+ : [0-9a-f]+ )?                                      # digest
+    """,
+    re.ASCII | re.VERBOSE,
 )
 _COMMIT = re.compile(r"(?:^|-)([0-9a-f]{7,64})$")
 _SHORT = 12
@@ -49,6 +54,11 @@ class Built:
 
     path: Path
     web: str
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """It was asked for just now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +82,7 @@ class Unusable:
     message: str
 
 
-ImageState: TypeAlias = Built | Building | Missing | Unusable
+ImageState: TypeAlias = Built | Asked | Building | Missing | Unusable
 
 
 @dataclass(slots=True)
@@ -117,7 +127,7 @@ class Images:
         wanted = self._wanted.get(commit)
         if wanted is None or _was_removed(wanted.state):
             task = asyncio.create_task(self._provide(commit), name=f"image-{commit[:_SHORT]}")
-            self._wanted[commit] = _Wanted(Building(_being_built(commit)), task)
+            self._wanted[commit] = _Wanted(Asked(), task)
         return self._wanted[commit].state
 
     def poke(self) -> None:
@@ -127,9 +137,10 @@ class Images:
     def keep(self, images: Iterable[str]) -> None:
         """Stop building and remove all but these. They must cover every container that still runs."""
         kept = {_commit_of(image) for image in images}
-        for commit in self._wanted.keys() - kept:
+        dropped = self._wanted.keys() - kept
+        for commit in dropped:
             self._wanted.pop(commit).task.cancel()
-        for commit in self._on_disk():
+        for commit in self._on_disk() | dropped:  # of what was just being checked out nothing may be on disk yet
             if not self._is_wanted(commit) and commit not in self._removals:
                 self._removals[commit] = asyncio.create_task(self._remove(commit), name=f"remove-{commit[:_SHORT]}")
 
@@ -149,7 +160,7 @@ class Images:
                 self._publish(commit, Missing(self._not_there(commit, error), attempts))
                 await self._poked.wait(self._timing.missing.delay(attempts))
                 continue
-            self._publish(commit, Building(_being_built(commit)))
+            self._publish(commit, Building(f"commit {commit[:_SHORT]} is being built"))
             try:
                 self._publish(commit, await self._built(full))
             except (GreenroomError, OSError) as error:
@@ -243,10 +254,6 @@ def _commit_of(image: str) -> str:
 def _was_removed(state: ImageState) -> bool:
     """Whether somebody deleted the folder of a built image."""
     return isinstance(state, Built) and not state.path.is_dir()
-
-
-def _being_built(commit: str) -> str:
-    return f"commit {commit[:_SHORT]} is being built"
 
 
 def _failed(commit: str, what: str, output: Path) -> GreenroomError:

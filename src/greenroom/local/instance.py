@@ -12,7 +12,7 @@ import os
 import signal
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -60,7 +60,14 @@ def marked(markers: Mapping[str, str]) -> list[psutil.Process]:
     """The processes whose environment carries all of ``markers``, without this one and its ancestors."""
     own = os.getpid()
     spared = {own, *(parent.pid for parent in psutil.Process(own).parents())}
-    return [process for process in psutil.process_iter() if process.pid not in spared and _carries(process, markers)]
+    return [process for process in _processes() if process.pid not in spared and _carries(process, markers)]
+
+
+def _processes() -> Iterator[psutil.Process]:
+    """All of them. (psutil's own iterator has a cache, which must not be shared by threads.)"""
+    for pid in psutil.pids():
+        with suppress(psutil.NoSuchProcess):
+            yield psutil.Process(pid)
 
 
 def _carries(process: psutil.Process, markers: Mapping[str, str]) -> bool:

@@ -86,7 +86,7 @@ class Kubelet:
         names = _container_names(manifest)
         if container not in ("", *names):
             raise NotFound(f"container {container} is not valid for pod {pod}: it has {', '.join(names)}")
-        path = log_path(self._host.logs, manifest, container or names[0])
+        path = log_path(self._host.logs, manifest, container or next(iter(names), ""))
         run = self._runs.get(ref)
         async for chunk in logs.read(path, tail=tail, writing=lambda: follow and run is not None and not run.ended):
             yield chunk
@@ -165,9 +165,13 @@ class Kubelet:
             for run in runs.values():
                 run.kill()
             await asyncio.gather(*late)
-        for ref in runs:
+        for ref, run in runs.items():
+            pod = self._informers.get(ref)
             try:
-                await self._reconcile(ref)
+                if pod is not None and is_deleting(pod):
+                    await self._finish(pod)
+                else:
+                    await self._report(run, pod)
             except ClusterError as error:
                 log.warning("the end of a pod is not written down", pod=str(ref), error=str(error))
 

@@ -91,11 +91,19 @@ def launch_of(pod: Manifest, container: Json, image: Built, ports: Mapping[int, 
         variables=variables,
         markers=markers,
         declared=declared,
-        port=ports.get(number(container, "ports", 0, "containerPort")) if items(container, "ports") else None,
+        port=_port_to_open(container, ports),
         startup=probe_of(container, "startupProbe", ports, run),
         liveness=probe_of(container, "livenessProbe", ports, run),
         readiness=probe_of(container, "readinessProbe", ports, run),
     )
+
+
+def _port_to_open(container: Json, ports: Mapping[int, int]) -> int | None:
+    """The first of its TCP ports; None when it declares none."""
+    for entry in items(container, "ports"):
+        if text(entry, "protocol") in {"", "TCP"}:
+            return ports.get(number(entry, "containerPort"))
+    return None
 
 
 def _command(container: Json, image: Built, variables: Mapping[str, str]) -> list[str]:

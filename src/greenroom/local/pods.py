@@ -139,7 +139,9 @@ def pod_folder(logs: Path, pod: Manifest) -> Path:
 
 
 def log_path(logs: Path, pod: Manifest, container: str) -> Path:
-    return pod_folder(logs, pod) / f"{container}.log"
+    return (
+        pod_folder(logs, pod) / f"{container.replace('/', '_')}.log"
+    )  # the only name here that the store has not checked
 
 
 def ports_of(pod: Manifest) -> dict[int, int]:

@@ -98,6 +98,8 @@ def stamp(time: datetime) -> str:
 
 
 def _phase(init: Sequence[ContainerStatus], containers: Sequence[ContainerStatus]) -> str:
+    if not containers:  # it would be done at once, and be replaced for ever
+        return "Pending"
     ends = [status.state.code for status in (*init, *containers) if isinstance(status.state, Terminated)]
     if any(isinstance(status.state, Terminated) and status.state.code != 0 for status in init):
         return "Failed"
@@ -126,6 +128,8 @@ def _ready(
 def _why_not_ready(
     phase: str, init: Sequence[ContainerStatus], containers: Sequence[ContainerStatus]
 ) -> Waiting | None:
+    if not containers:
+        return Waiting("NoContainers", "the pod has no containers")
     if phase == "Succeeded":
         return Waiting("PodCompleted")
     told = next((status.unready for status in containers if status.unready is not None), None)

@@ -7,15 +7,23 @@ and without any ``GIT_*`` variable of the environment that Greenroom was started
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
+import signal
+from contextlib import suppress
 from pathlib import Path
 
 from greenroom.local.instance import base_environment
 from greenroom.model.errors import GreenroomError
 
+GIT_SECONDS = 300.0
+"""A checkout may run filters that wait for a network; it must not hold up the others for ever."""
+
+_COMPLAINT_LENGTH = 300
+
 
 class GitError(GreenroomError):
-    """Git refused; the message is the last line of what it said."""
+    """Git refused; the message is what it said."""
 
 
 class Worktrees:
@@ -31,7 +39,10 @@ class Worktrees:
 
     async def resolve(self, commit: str) -> str:
         """The full name of a commit of the repository. Raises GitError when it has none of that name."""
-        return await self._git("rev-parse", "--verify", "--end-of-options", f"{commit}^{{commit}}")
+        full = await self._git("rev-parse", "--verify", "--end-of-options", f"{commit}^{{commit}}")
+        if not full.startswith(commit):
+            raise GitError(f"{commit} is the name of a branch or tag there, and not of a commit")
+        return full
 
     async def add(self, commit: str) -> None:
         """Check the commit out, in place of whatever a killed attempt left there. Raises GitError."""
@@ -69,12 +80,21 @@ class Worktrees:
         except OSError as error:
             raise GitError(f"git cannot be started: {error.strerror}") from error
         try:
-            answer, complaint = await git.communicate()
-        except asyncio.CancelledError:
-            git.kill()
-            await git.wait()
-            raise
+            async with asyncio.timeout(GIT_SECONDS):
+                answer, complaint = await git.communicate()
+        except TimeoutError:
+            raise GitError(f"git {arguments[0]} was still running after {GIT_SECONDS:g} s") from None
+        finally:
+            if git.returncode is None:
+                with suppress(ProcessLookupError, PermissionError):
+                    os.killpg(git.pid, signal.SIGKILL)
+                await git.wait()
         if git.returncode != 0:
-            lines = complaint.decode(errors="replace").strip().splitlines()
-            raise GitError(lines[-1] if lines else f"git ended with exit code {git.returncode}")
+            raise GitError(_shortened(complaint) or f"git ended with exit code {git.returncode}")
         return answer.decode().strip()
+
+
+def _shortened(complaint: bytes) -> str:
+    """From the first fatal error on, in one line."""
+    said = " ".join(complaint.decode(errors="replace").split())
+    return said[max(0, said.find("fatal:")) :][:_COMPLAINT_LENGTH]

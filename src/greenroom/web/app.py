@@ -108,9 +108,7 @@ class _Receiver:
 
 
 async def _body(request: web.Request) -> bytes:
-    """Raises the answer to a body that is too large, or that does not come."""
-    if (request.content_length or 0) > BODY_LIMIT:
-        raise web.HTTPRequestEntityTooLarge(max_size=BODY_LIMIT, actual_size=request.content_length or 0)
+    """Raises the answer to a body that does not come. aiohttp does, for one over ``client_max_size``."""
     try:
         async with asyncio.timeout(BODY_SECONDS):
             return await request.read()

@@ -1,0 +1,64 @@
+"""The control plane that all tests of this folder share, and a namespace of its own for each."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.cluster.kubernetes import DEADLINE, Kubernetes
+
+from greenroom.adapters.kube import KubeCluster
+from greenroom.model.manifest import NAMESPACE, Kind, Ref
+
+pytest.register_assert_rewrite("tests.contract.suite")
+
+CRDS = Path(__file__).with_name("crds.yaml")
+MANAGER = "cluster-tests"
+SERVICE_ACCOUNT = Kind("", "v1", "ServiceAccount")
+
+
+@pytest.fixture(scope="session")
+def kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubernetes]:
+    binaries = os.environ.get("KUBERNETES_BINARIES")
+    if not binaries:
+        pytest.fail("there is no Kubernetes to test against: use `make test-cluster`")
+    kubernetes = Kubernetes(tmp_path_factory.mktemp("kubernetes"), Path(binaries))
+    try:
+        kubernetes.start()
+        asyncio.run(_install_crds(kubernetes))
+        kubernetes.start_controllers()
+        yield kubernetes
+    finally:
+        kubernetes.stop()
+
+
+@pytest.fixture
+async def cluster(kubernetes: Kubernetes) -> AsyncIterator[KubeCluster]:
+    async with KubeCluster(kubernetes.admin) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+async def namespace(cluster: KubeCluster) -> AsyncIterator[str]:
+    """A new namespace, ready for pods: their service account is there."""
+    name = f"test-{secrets.token_hex(4)}"
+    await cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}, manager=MANAGER)
+    async with asyncio.timeout(DEADLINE):
+        while not (await cluster.list(SERVICE_ACCOUNT, namespace=name)).items:
+            await asyncio.sleep(0.05)
+    yield name
+    await cluster.delete(Ref(NAMESPACE, "", name))
+
+
+async def _install_crds(kubernetes: Kubernetes) -> None:
+    async with KubeCluster(kubernetes.admin) as cluster:
+        for crd in yaml.safe_load_all(CRDS.read_text()):
+            await cluster.apply(crd, manager=MANAGER)
+            async with asyncio.timeout(DEADLINE):
+                while crd["spec"]["names"]["kind"] not in {one.kind.name for one in await cluster.resources()}:
+                    await asyncio.sleep(0.05)

@@ -1,0 +1,189 @@
+"""A Kubernetes control plane of real programs: etcd, kube-apiserver and kube-controller-manager.
+
+It has no node, so a pod is stored and never runs. All else is as in production: admission, RBAC, the watch cache, the
+garbage collector, the namespace controller.
+"""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import secrets
+import socket
+import ssl
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import yaml
+
+from greenroom.adapters import kubeconfig
+from greenroom.adapters.kubeconfig import Connection
+from greenroom.model.manifest import Json
+
+DEADLINE = 40.0  # seconds that a program has to come up, or to end
+
+UNCACHED = "leases.coordination.k8s.io"
+"""The resource that the API server reads from etcd each time. All others have its watch cache in front."""
+
+
+class Kubernetes:
+    """The control plane, with its files and logs in ``folder``; ``binaries`` holds Kubernetes' programs."""
+
+    def __init__(self, folder: Path, binaries: Path) -> None:
+        self._folder = folder
+        self._binaries = binaries
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._etcd_port, self._api_port = _free_port(), _free_port()
+        self._admin, self._nobody = secrets.token_hex(16), secrets.token_hex(16)
+
+    @property
+    def admin(self) -> Connection:
+        """How who may do everything reaches the API server."""
+        return kubeconfig.load(self._folder / "kubeconfig")
+
+    @property
+    def nobody(self) -> Connection:
+        """The same for who may do nothing."""
+        return replace(self.admin, token=self._nobody)
+
+    def start(self) -> None:
+        """Start etcd and the API server. ``start_controllers`` starts the rest."""
+        self._write_credentials()
+        url = f"http://127.0.0.1:{self._etcd_port}"
+        self._run(
+            "etcd",
+            f"--data-dir={self._folder / 'etcd'}",
+            f"--listen-client-urls={url}",
+            f"--advertise-client-urls={url}",
+            "--listen-peer-urls=http://127.0.0.1:0",
+        )
+        self._wait("etcd", self._etcd_answers)
+        self.start_api_server()
+        self._write_kubeconfig()
+
+    def start_api_server(self) -> None:
+        """Start it; after ``kill_api_server`` on the same port, with the same data."""
+        self._run(
+            "kube-apiserver",
+            f"--etcd-servers=http://127.0.0.1:{self._etcd_port}",
+            "--bind-address=127.0.0.1",
+            f"--secure-port={self._api_port}",
+            f"--cert-dir={self._folder}",  # it makes itself a certificate there
+            f"--token-auth-file={self._folder / 'tokens.csv'}",
+            "--authorization-mode=RBAC",
+            "--service-account-issuer=https://kubernetes.default.svc",
+            f"--service-account-key-file={self._folder / 'accounts.key'}",
+            f"--service-account-signing-key-file={self._folder / 'accounts.key'}",
+            "--service-cluster-ip-range=10.96.0.0/16",
+            f"--watch-cache-sizes={UNCACHED}#0",
+        )
+        self._wait("kube-apiserver", self._api_server_is_ready)
+
+    def kill_api_server(self) -> None:
+        """Cut it off. (Asked to end, it would wait a minute for its watches.)"""
+        process = self._running.pop("kube-apiserver")
+        process.kill()
+        process.wait()
+
+    def start_controllers(self) -> None:
+        """Start the controller manager. Kinds that are served by now it knows at once, others half a minute later."""
+        self._run(
+            "kube-controller-manager",
+            f"--kubeconfig={self._folder / 'kubeconfig'}",
+            "--leader-elect=false",
+            "--secure-port=0",
+            f"--service-account-private-key-file={self._folder / 'accounts.key'}",
+        )
+
+    def stop(self) -> None:
+        for program in reversed(tuple(self._running)):  # so that none is left without its server
+            self._end(program)
+
+    def etcd(self, method: str, **body: Json) -> Mapping[str, Json]:
+        """Ask etcd itself, behind the API server's back, through its JSON gateway. Raises OSError."""
+        connection = http.client.HTTPConnection("127.0.0.1", self._etcd_port, timeout=DEADLINE)
+        try:
+            connection.request("POST", f"/v3/{method}", msgspec.json.encode(body))
+            response = connection.getresponse()
+            content = response.read()
+        finally:
+            connection.close()
+        if response.status != 200:
+            raise OSError(f"etcd answered {response.status}: {content[:200]!r}")
+        return msgspec.json.decode(content, type=dict)
+
+    def _run(self, program: str, *arguments: str) -> None:
+        built = self._binaries / program
+        with (self._folder / f"{program}.log").open("ab") as log:
+            self._running[program] = subprocess.Popen(
+                [built if built.exists() else program, *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+
+    def _wait(self, program: str, is_up: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + DEADLINE
+        while not is_up():
+            if self._running[program].poll() is not None or time.monotonic() > deadline:
+                log = (self._folder / f"{program}.log").read_text(errors="replace")
+                raise RuntimeError(f"{program} did not come up:\n{log[-3000:]}")
+            time.sleep(0.1)
+
+    def _end(self, program: str) -> None:
+        process = self._running.pop(program)
+        process.terminate()
+        try:
+            process.wait(DEADLINE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise
+
+    def _etcd_answers(self) -> bool:
+        try:
+            return bool(self.etcd("maintenance/status"))
+        except OSError:
+            return False
+
+    def _api_server_is_ready(self) -> bool:
+        certificate = self._folder / "apiserver.crt"
+        if not certificate.exists():
+            return False
+        connection = http.client.HTTPSConnection(
+            "127.0.0.1", self._api_port, timeout=DEADLINE, context=ssl.create_default_context(cafile=certificate)
+        )
+        try:
+            connection.request("GET", "/readyz", headers={"Authorization": f"Bearer {self._admin}"})
+            return connection.getresponse().status == 200
+        except OSError:
+            return False
+        finally:
+            connection.close()
+
+    def _write_credentials(self) -> None:
+        (self._folder / "tokens.csv").write_text(
+            f"{self._admin},admin,admin,system:masters\n{self._nobody},nobody,nobody\n"
+        )
+        key = self._folder / "accounts.key"
+        subprocess.run(["openssl", "genrsa", "-out", key, "2048"], check=True, capture_output=True)
+
+    def _write_kubeconfig(self) -> None:
+        authority = base64.b64encode((self._folder / "apiserver.crt").read_bytes()).decode()
+        server = f"https://127.0.0.1:{self._api_port}"
+        config = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "test",
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "admin"}}],
+            "clusters": [{"name": "test", "cluster": {"server": server, "certificate-authority-data": authority}}],
+            "users": [{"name": "admin", "user": {"token": self._admin}}],
+        }
+        (self._folder / "kubeconfig").write_text(yaml.safe_dump(config))
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port: int = listening.getsockname()[1]
+        return port
