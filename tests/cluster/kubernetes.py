@@ -24,7 +24,7 @@ from greenroom.adapters import kubeconfig
 from greenroom.adapters.kubeconfig import Connection
 from greenroom.model.manifest import Json
 
-DEADLINE = 40.0  # seconds that a program has to come up, or to end
+DEADLINE = 40.0  # seconds that a program has to come up
 
 UNCACHED = "leases.coordination.k8s.io"
 """The resource that the API server reads from etcd each time. All others have its watch cache in front."""
@@ -84,10 +84,7 @@ class Kubernetes:
         self._wait("kube-apiserver", self._api_server_is_ready)
 
     def kill_api_server(self) -> None:
-        """Cut it off. (Asked to end, it would wait a minute for its watches.)"""
-        process = self._running.pop("kube-apiserver")
-        process.kill()
-        process.wait()
+        self._kill("kube-apiserver")
 
     def start_controllers(self) -> None:
         """Start the controller manager. Kinds that are served by now it knows at once, others half a minute later."""
@@ -100,8 +97,8 @@ class Kubernetes:
         )
 
     def stop(self) -> None:
-        for program in reversed(tuple(self._running)):  # so that none is left without its server
-            self._end(program)
+        for program in tuple(self._running):
+            self._kill(program)
 
     def etcd(self, method: str, **body: Json) -> Mapping[str, Json]:
         """Ask etcd itself, behind the API server's back, through its JSON gateway. Raises OSError."""
@@ -131,15 +128,10 @@ class Kubernetes:
                 raise RuntimeError(f"{program} did not come up:\n{log[-3000:]}")
             time.sleep(0.1)
 
-    def _end(self, program: str) -> None:
+    def _kill(self, program: str) -> None:
         process = self._running.pop(program)
-        process.terminate()
-        try:
-            process.wait(DEADLINE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            raise
+        process.kill()  # asked to end, kube-apiserver would wait a minute for its watches
+        process.wait()
 
     def _etcd_answers(self) -> bool:
         try:

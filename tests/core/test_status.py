@@ -97,7 +97,8 @@ def test_it_is_not_ready_while_the_wrong_commit_is_shown() -> None:
     ],
 )
 def test_of_many_troubles_the_one_to_do_something_about_is_told(reasons: list[str], told: str) -> None:
-    healths = tuple(waiting(reason, ref=ROUTE if reason == "WaitingForRoute" else CHILD) for reason in reasons)
+    workload = Ref(Kind.of("apps/v1", "StatefulSet"), "pr-env", "pr7")
+    healths = tuple(waiting(reason, ref=ROUTE if reason == "WaitingForRoute" else workload) for reason in reasons)
     assert ready(replace(UP, healths=healths))["reason"] == told
 
 
@@ -108,6 +109,12 @@ def test_what_could_not_be_applied_is_named_with_its_cause() -> None:
     assert (applied["status"], applied["reason"]) == ("False", "ApplyFailed")
     assert applied["message"] == "Service/s0: no; Service/s1: no; Service/s2: no; and 2 more"
     assert condition_of({"status": found}, "Ready")["reason"] == "ApplyFailed"
+
+
+def test_a_failure_is_told_before_what_passes_by_itself() -> None:
+    problems = (Problem("Replacing", "ConfigMap/a is being deleted"), Problem("ApplyFailed", "Service/b: no"))
+    found = ready(replace(UP, problems=problems))
+    assert (found["reason"], found["message"]) == ("ApplyFailed", "Service/b: no; ConfigMap/a is being deleted")
 
 
 def test_braces_that_were_left_are_a_warning_and_no_failure() -> None:

@@ -179,9 +179,9 @@ def test_a_half_written_workload_is_left_for_the_cluster_to_judge(spec: Any) -> 
     assert one({**DEPLOYMENT, "spec": spec}, variables)["spec"] == spec
 
 
-@pytest.mark.parametrize("number", ["../../etc", "$(reboot)", "A", "🌿", "x" * 300, "7\n", ""])
+@pytest.mark.parametrize("number", ["../../etc", "$(reboot)", "A", "🌿", "x" * 300, "7\n"])
 def test_a_name_that_the_number_spoils_is_refused(number: str) -> None:
-    resource = {**config_map(), "metadata": {"name": "-{{PR_NUMBER}}"}}
+    resource = {**config_map(), "metadata": {"name": "a{{PR_NUMBER}}"}}
     with pytest.raises(InvalidInput) as caught:
         rendered(resource, environment=replace(ENVIRONMENT, number=number))
     assert caught.value.path == "spec.resources[0].metadata.name"

@@ -32,7 +32,7 @@ from tests.virtual import run, virtual_time
 from greenroom.flows.intake import Intake, Result
 from greenroom.local.store import Store
 from greenroom.model.errors import Unavailable
-from greenroom.model.manifest import PR, REVIEW_APP, Manifest, Ref, name_of, table
+from greenroom.model.manifest import REVIEW_APP, Manifest, Ref, name_of, table
 from greenroom.model.pull import Action, PullEvent, PullRequest
 from greenroom.runtime.informer import Informers
 
@@ -182,7 +182,7 @@ async def test_one_review_app_that_fails_does_not_stop_the_others_and_a_redelive
 
 
 class Interleaved(Store):
-    """A store in which something else happens right after a PR object was looked for."""
+    """A store in which something else happens right after the first thing that is read."""
 
     meanwhile: Callable[[], Awaitable[object]] | None = None
 
@@ -190,7 +190,7 @@ class Interleaved(Store):
         try:
             return await super().get(ref)
         finally:
-            if ref.kind == PR and self.meanwhile is not None:
+            if self.meanwhile is not None:
                 happens, self.meanwhile = self.meanwhile, None
                 await happens()
 

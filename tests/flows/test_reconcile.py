@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from tests.virtual import run, virtual_time
 
 from greenroom.local.store import Store
 from greenroom.model.errors import Invalid, NotFound, Unavailable
-from greenroom.model.manifest import CONFIG_MAP, DEPLOYMENT, PR, REVIEW_APP, Manifest, Ref, name_of, ref_of
+from greenroom.model.manifest import CONFIG_MAP, DEPLOYMENT, PR, REVIEW_APP, Manifest, Ref, kind_of, name_of, ref_of
 
 CHILD = Ref(CONFIG_MAP, NAMESPACE, "pr7")
 
@@ -294,16 +295,44 @@ async def test_a_pull_request_that_was_reopened_a_moment_ago_is_not_deleted_for_
         assert await here.prs() == {"shop-pr7": A}
 
 
+class Overtaken(Store):
+    """A store from which somebody else deletes, always a moment before us."""
+
+    async def delete(self, ref: Ref, *, uid: str = "", grace_seconds: int | None = None) -> None:
+        await super().delete(ref)
+        await super().delete(ref, uid=uid, grace_seconds=grace_seconds)
+
+
 @virtual_time
 async def test_what_somebody_else_deleted_first_is_as_good_as_deleted(tmp_path: Path) -> None:
-    async with world(tmp_path, review_app(config_map())) as here:
+    async with world(tmp_path, review_app(config_map()), running=True, opened=Overtaken.open) as here:
         await made(here)
-        await here.reconcile.reconcile(here.pr_ref())
         await here.apply(review_app())
         await settled()
-        await here.store.delete(CHILD)
-        await here.reconcile.reconcile(here.pr_ref())  # the informers have not heard of it yet
+        assert await names(here) == set()
         assert (await here.condition("Applied"))["message"] == "0 objects"
+
+
+class Watching(Store):
+    """A store that is slow with ConfigMaps, and remembers how many there were when a Deployment came."""
+
+    seen = 0
+
+    async def apply(self, manifest: Manifest, *, manager: str, force: bool = True) -> Manifest:
+        if kind_of(manifest) == CONFIG_MAP:
+            await asyncio.sleep(1)
+        if kind_of(manifest) == DEPLOYMENT:
+            self.seen = len((await self.list(CONFIG_MAP)).items)
+        return await super().apply(manifest, manager=manager, force=force)
+
+
+@virtual_time
+async def test_a_program_starts_when_what_it_reads_is_there(tmp_path: Path) -> None:
+    app = review_app(deployment(), config_map("a"), config_map("b"))
+    async with world(tmp_path, app, running=True, opened=Watching.open) as here:
+        assert isinstance(here.store, Watching)
+        await made(here)
+        assert here.store.seen == 2
 
 
 @virtual_time

@@ -43,6 +43,24 @@ async def test_the_end_is_known_though_a_child_keeps_the_output_open(tmp_path: P
     assert instance.marked(MARKERS) == []
 
 
+async def test_children_are_asked_to_end_too(tmp_path: Path) -> None:
+    child = (
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(print('child is done')))\n"
+        "print('up'); time.sleep(60)"
+    )
+    parent = (
+        "import signal, subprocess, sys\n"
+        f"child = subprocess.Popen([sys.executable, '-u', '-c', {child!r}])\n"
+        "signal.signal(signal.SIGTERM, lambda *_: None)\n"
+        "child.wait()"
+    )
+    process = await start(tmp_path, parent)
+    await true((tmp_path / "log").exists)
+    assert await process.end(grace=20) == 0
+    assert (tmp_path / "log").read_text() == "up\nchild is done\n"
+
+
 async def test_cancelling_the_end_kills_and_leaves_nothing(tmp_path: Path) -> None:
     stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up'); time.sleep(60)"
     process = await start(tmp_path, stubborn)

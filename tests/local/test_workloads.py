@@ -194,6 +194,27 @@ async def test_one_commit_is_removed_and_the_other_stays(tmp_path: Path, reposit
         assert fetch(port_of(kept)) == "two"
 
 
+async def test_an_image_stays_while_a_process_of_it_still_runs(tmp_path: Path, repository: Repository) -> None:
+    seen = tmp_path / "seen"
+    slow = (
+        "import os, signal, time\n"
+        "def finish(*_):\n"
+        "    time.sleep(0.6)  # longer than it takes to look for images that nobody needs\n"
+        f"    open({str(seen)!r}, 'w').write(str(os.listdir('.')))\n"
+        "    raise SystemExit\n"
+        "signal.signal(signal.SIGTERM, finish)\n"
+    )
+    repository.server("one")
+    commit = repository.script(slow + (repository.path / "app.py").read_text())
+    async with machine(tmp_path, repository) as here:
+        await here.apply(deployment(commit))
+        (pod,) = await here.ready()
+        await here.cluster.delete(Ref(DEPLOYMENT, "default", "web"))
+        await here.cluster.delete(Ref(POD, "default", name_of(pod)), grace_seconds=0)
+        await true(lambda: not (here.state / "images" / commit).exists())
+        assert "app.py" in seen.read_text()
+
+
 async def test_an_unchanged_world_is_not_written_to(tmp_path: Path, repository: Repository) -> None:
     manifest = deployment(repository.server("one"))
     async with machine(tmp_path, repository) as here:

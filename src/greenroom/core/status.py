@@ -113,7 +113,8 @@ def _ready(findings: Findings) -> _Condition:
 def _refused(findings: Findings) -> tuple[str, str] | None:
     if not findings.problems:
         return None
-    return findings.problems[0].reason, _listed([problem.message for problem in findings.problems])
+    problems = sorted(findings.problems, key=lambda problem: problem.reason not in FAILURES)
+    return problems[0].reason, _listed([problem.message for problem in problems])
 
 
 def _worst(findings: Findings) -> tuple[str, str] | None:

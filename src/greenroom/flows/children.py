@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 
 from greenroom.core.plan import REPLACING, Action, Apply, Blocked, Delete, Record, is_pr, plan, rank
-from greenroom.core.status import APPLY_FAILED, FAILURES, Problem
+from greenroom.core.status import APPLY_FAILED, Problem
 from greenroom.model.environment import Environment
 from greenroom.model.errors import ClusterError, Conflict, NotFound, Unavailable
 from greenroom.model.manifest import Kind, Manifest, Ref, controller_of, is_deleting, kind_of, ref_of, uid_of
@@ -108,7 +108,6 @@ class Children:
         for ref, result in results.items():
             if isinstance(result, ClusterError):
                 _account(settled, ref, result, known.get(ref))
-        settled.problems.sort(key=lambda problem: problem.reason not in FAILURES)
         return settled
 
     async def clear(self, pr: Ref, uid: str) -> None:
