@@ -41,8 +41,9 @@ class Cluster(Protocol):
         """Server-side apply: create or update exactly the fields given, as ``manager``; answers the stored object.
 
         Fields that ``manager`` applied before and no longer gives are removed. Raises Conflict when ``force`` is off
-        and another manager holds a field, or when ``metadata.resourceVersion`` is given and is not the present one;
-        Invalid when the object is wrong. Applying the same again changes nothing, not even the resource version.
+        and another manager holds a field, or when ``metadata.uid`` or ``metadata.resourceVersion`` is given and is not
+        the present object's; Invalid when the object is wrong. A resource version alone does not keep an object that is
+        gone from being created anew; a UID does. Applying the same again changes nothing, not even the version.
         ``status`` is ignored for kinds with a status subresource (see ``patch_status``).
         """
 

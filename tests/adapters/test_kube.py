@@ -162,6 +162,8 @@ async def watched(cluster: KubeCluster) -> list[tuple[Change, Any]]:
         (status(403, "Forbidden"), Forbidden),
         (status(410, "Expired"), Expired),
         (status(429, "TooManyRequests"), Throttled),
+        (status(422, "Invalid", causes=[{"field": "metadata.uid"}]), Conflict),
+        (status(500, "", "failed to create typed patch object (x; /v1, Kind=Y): .z: field not declared"), Invalid),
         (status(500, "InternalError"), Unavailable),
         (status(504, "Timeout"), Unavailable),
         (reply(500, "<html>Bad Gateway</html>", "text/html"), Unavailable),

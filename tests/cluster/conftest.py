@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ import yaml
 from tests.cluster.kubernetes import DEADLINE, Kubernetes
 
 from greenroom.adapters.kube import KubeCluster
-from greenroom.model.manifest import NAMESPACE, Kind, Ref
+from greenroom.model.manifest import NAMESPACE, PR, REVIEW_APP, Kind, Ref
 
 pytest.register_assert_rewrite("tests.contract.suite")
 
@@ -48,9 +48,7 @@ async def namespace(cluster: KubeCluster) -> AsyncIterator[str]:
     """A new namespace, ready for pods: their service account is there."""
     name = f"test-{secrets.token_hex(4)}"
     await cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}, manager=MANAGER)
-    async with asyncio.timeout(DEADLINE):
-        while not (await cluster.list(SERVICE_ACCOUNT, namespace=name)).items:
-            await asyncio.sleep(0.05)
+    await _until(lambda: _holds_any(cluster, SERVICE_ACCOUNT, name))
     yield name
     await cluster.delete(Ref(NAMESPACE, "", name))
 
@@ -59,6 +57,18 @@ async def _install_crds(kubernetes: Kubernetes) -> None:
     async with KubeCluster(kubernetes.admin) as cluster:
         for crd in yaml.safe_load_all(CRDS.read_text()):
             await cluster.apply(crd, manager=MANAGER)
-            async with asyncio.timeout(DEADLINE):
-                while crd["spec"]["names"]["kind"] not in {one.kind.name for one in await cluster.resources()}:
-                    await asyncio.sleep(0.05)
+        await _until(lambda: _serves(cluster, REVIEW_APP, PR))
+
+
+async def _holds_any(cluster: KubeCluster, kind: Kind, namespace: str) -> bool:
+    return bool((await cluster.list(kind, namespace=namespace)).items)
+
+
+async def _serves(cluster: KubeCluster, *kinds: Kind) -> bool:
+    return {resource.kind for resource in await cluster.resources()}.issuperset(kinds)
+
+
+async def _until(holds: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(DEADLINE):
+        while not await holds():  # noqa: ASYNC110 - the API server has no event for it
+            await asyncio.sleep(0.05)

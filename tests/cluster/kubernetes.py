@@ -6,6 +6,7 @@ garbage collector, the namespace controller.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import http.client
 import secrets
@@ -13,7 +14,8 @@ import socket
 import ssl
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -62,11 +64,29 @@ class Kubernetes:
             "--listen-peer-urls=http://127.0.0.1:0",
         )
         self._wait("etcd", self._etcd_answers)
-        self.start_api_server()
+        self._start_api_server()
         self._write_kubeconfig()
 
-    def start_api_server(self) -> None:
-        """Start it; after ``kill_api_server`` on the same port, with the same data."""
+    @asynccontextmanager
+    async def without_api_server(self) -> AsyncIterator[None]:
+        """A block in which it is gone, cut off. Afterwards it is back on the same port, with the same data."""
+        self._kill("kube-apiserver")
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(self._start_api_server)
+
+    def compact(self, version: str) -> None:
+        """Make etcd forget what objects were like before this resource version."""
+        self._etcd("kv/compaction", revision=version, physical=True)
+
+    def delete_unseen(self, plural: str, namespace: str, name: str) -> None:
+        """Take an object out of etcd, behind the API server's back."""
+        key = base64.b64encode(f"/registry/{plural}/{namespace}/{name}".encode()).decode()
+        if self._etcd("kv/deleterange", key=key).get("deleted") != "1":
+            raise LookupError(f"etcd has no {plural} {namespace}/{name}")
+
+    def _start_api_server(self) -> None:
         self._run(
             "kube-apiserver",
             f"--etcd-servers=http://127.0.0.1:{self._etcd_port}",
@@ -83,9 +103,6 @@ class Kubernetes:
         )
         self._wait("kube-apiserver", self._api_server_is_ready)
 
-    def kill_api_server(self) -> None:
-        self._kill("kube-apiserver")
-
     def start_controllers(self) -> None:
         """Start the controller manager. Kinds that are served by now it knows at once, others half a minute later."""
         self._run(
@@ -100,8 +117,8 @@ class Kubernetes:
         for program in tuple(self._running):
             self._kill(program)
 
-    def etcd(self, method: str, **body: Json) -> Mapping[str, Json]:
-        """Ask etcd itself, behind the API server's back, through its JSON gateway. Raises OSError."""
+    def _etcd(self, method: str, **body: Json) -> Mapping[str, Json]:
+        """Ask etcd, through its JSON gateway. Raises OSError."""
         connection = http.client.HTTPConnection("127.0.0.1", self._etcd_port, timeout=DEADLINE)
         try:
             connection.request("POST", f"/v3/{method}", msgspec.json.encode(body))
@@ -135,7 +152,7 @@ class Kubernetes:
 
     def _etcd_answers(self) -> bool:
         try:
-            return bool(self.etcd("maintenance/status"))
+            return bool(self._etcd("maintenance/status"))
         except OSError:
             return False
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 from tests.cluster.kubernetes import Kubernetes
 from tests.contract.suite import MANAGER, ClusterContract, Compact, secret
@@ -16,11 +14,10 @@ class TestKubernetes(ClusterContract):
     @pytest.fixture
     def compact(self, kubernetes: Kubernetes, cluster: Cluster, namespace: str) -> Compact:
         async def restart_the_api_server() -> str:
-            """Its watch cache knows nothing from before its start."""
+            """Its watch cache knows nothing of the time before its start."""
             before = await cluster.list(SECRET)
             await cluster.apply(secret(namespace, "later"), manager=MANAGER)
-            kubernetes.kill_api_server()
-            await asyncio.to_thread(kubernetes.start_api_server)
-            return before.resource_version
+            async with kubernetes.without_api_server():
+                return before.resource_version
 
         return restart_the_api_server

@@ -213,6 +213,7 @@ class ClusterContract:
             {"labels": {"team": "no spaces"}},
             {"labels": {"team": "x" * 64}},
             {"labels": {"no/two/slashes": "x"}},
+            {"labels": {"team": 7}},
             {"annotations": {"note": "x" * 300_000}},
             {"finalizers": [""]},
             {"ownerReferences": [{"apiVersion": "v1", "kind": "ConfigMap", "name": "no-uid"}]},
@@ -227,8 +228,8 @@ class ClusterContract:
         with pytest.raises(Invalid):
             await cluster.apply(config_map(namespace, much="x" * 1_600_000), manager=MANAGER)
 
-    async def test_two_containers_of_one_name_are_refused(self, cluster: Cluster, namespace: str) -> None:
-        with pytest.raises(ClusterError):  # not Invalid: kube-apiserver answers an internal error
+    async def test_two_containers_of_one_name_are_invalid(self, cluster: Cluster, namespace: str) -> None:
+        with pytest.raises(Invalid):
             await cluster.apply(deployment(namespace, container("app"), container("app")), manager=MANAGER)
 
     # Kinds
@@ -427,6 +428,16 @@ class ClusterContract:
         other = with_metadata(config_map(namespace, color="red"), uid="00000000-0000-0000-0000-000000000000")
         with pytest.raises(Conflict):
             await cluster.apply(other, manager=MANAGER)
+
+    async def test_only_a_uid_keeps_an_object_from_being_created_anew(self, cluster: Cluster, namespace: str) -> None:
+        ref = ref_of(created := await cluster.apply(config_map(namespace), manager=MANAGER))
+        await cluster.delete(ref)
+        by_version = with_metadata(config_map(namespace), resourceVersion=version_of(created))
+        with pytest.raises(Conflict):
+            await cluster.apply(with_metadata(by_version, uid=uid_of(created)), manager=MANAGER)
+        assert not await exists(cluster, ref)
+        await cluster.apply(by_version, manager=MANAGER)
+        assert await exists(cluster, ref)
 
     async def test_environment_variables_merge_by_name(self, cluster: Cluster, namespace: str) -> None:
         await cluster.apply(deployment(namespace, container("app", {"A": "1", "B": "2"})), manager="one")

@@ -253,6 +253,15 @@ def test_a_rollout_that_stands_still_exceeds_its_deadline_and_recovers() -> None
     assert _condition(status, "Progressing") == ("True", "NewReplicaSetAvailable")
 
 
+def test_a_crash_after_the_rollout_is_no_matter_of_progress() -> None:
+    manifest = deployment("shop:1")
+    status = deployment_status(manifest, [replica_set("shop:1", asked=1, available=1)], NOW)
+    crashed = replica_set("shop:1", asked=1, available=0)
+    later = deployment_status({**manifest, "status": status}, [crashed], NOW + timedelta(days=1))
+    assert _condition(later, "Progressing") == ("True", "NewReplicaSetAvailable")
+    assert _condition(later, "Available") == ("False", "MinimumReplicasUnavailable")
+
+
 def test_an_unchanged_world_has_the_same_status_later() -> None:
     present = replica_set("shop:1", asked=1, available=1)
     manifest = deployment("shop:1")

@@ -311,6 +311,7 @@ async def test_what_somebody_else_deleted_first_is_as_good_as_deleted(tmp_path: 
         await settled()
         assert await names(here) == set()
         assert (await here.condition("Applied"))["message"] == "0 objects"
+        assert {each["reason"] for each in (await here.objects("Event")).values()} == {"Created", "Ready"}
 
 
 class Watching(Store):

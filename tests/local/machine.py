@@ -39,7 +39,7 @@ T = TypeVar("T")
 QUICK = Backoff(base=0.02, cap=0.2)
 TIMING = Timing(drain=0.05, patience=0.3, restart=QUICK, missing=QUICK, failed=QUICK, build=10.0)
 DEADLINE = 20.0
-INSTANCE = "test-instance"
+INSTANCE = f"test-instance-{os.getpid()}"
 
 SERVER = """
 import http.server, os
@@ -163,7 +163,7 @@ async def machine(folder: Path, repository: Repository, timing: Timing = TIMING)
         informers,
         state=state,
         repository=repository.path,
-        instance=f"{INSTANCE}-{os.getpid()}",
+        instance=INSTANCE,
         clock=WallClock(),
         timing=timing,
     )

@@ -143,7 +143,7 @@ async def test_a_build_that_hangs_is_ended(repository: Repository, tmp_path: Pat
     commit = repository.commit(Procfile="build: sleep 60 & sleep 60")
     assert "was still running after 0.1 s" in await missing(images, commit)
     await images.close()
-    assert marked({"GREENROOM_BUILD": commit}) == []
+    assert marked({"GREENROOM_INSTANCE": INSTANCE, "GREENROOM_BUILD": commit}) == []
 
 
 async def test_a_build_that_hangs_does_not_hold_up_what_needs_no_build(images: Images, repository: Repository) -> None:
@@ -199,9 +199,9 @@ async def test_what_nobody_names_any_more_is_removed_and_nothing_else(images: Im
 async def test_a_build_that_nobody_wants_any_more_is_ended(images: Images, repository: Repository) -> None:
     commit = repository.commit(Procfile="build: sleep 60", app="slow")
     images.state(image(commit))
-    await true(lambda: bool(marked({"GREENROOM_BUILD": commit})))
+    await true(lambda: bool(marked({"GREENROOM_INSTANCE": INSTANCE, "GREENROOM_BUILD": commit})))
     images.keep([])
-    await true(lambda: not marked({"GREENROOM_BUILD": commit}))
+    await true(lambda: not marked({"GREENROOM_INSTANCE": INSTANCE, "GREENROOM_BUILD": commit}))
     await true(lambda: commit not in repository.git("worktree", "list"))
 
 
@@ -209,7 +209,7 @@ async def test_a_build_that_was_cut_off_is_made_anew(repository: Repository, tmp
     commit = repository.commit(Procfile=f"build: test -e {tmp_path}/go || sleep 60; echo built > result")
     killed = make(tmp_path, repository)
     killed.state(image(commit))
-    await true(lambda: bool(marked({"GREENROOM_BUILD": commit})))
+    await true(lambda: bool(marked({"GREENROOM_INSTANCE": INSTANCE, "GREENROOM_BUILD": commit})))
     await killed.close()
     (tmp_path / "images" / commit / "half").touch()
     administration = repository.path / ".git" / "worktrees" / commit

@@ -12,7 +12,7 @@ from typing import cast
 import pytest
 
 from greenroom.local.store import Store
-from greenroom.model.errors import Conflict, Expired, Forbidden, Invalid, NotFound, UnknownKind
+from greenroom.model.errors import Expired, Forbidden, Invalid, NotFound, UnknownKind
 from greenroom.model.manifest import (
     CONFIG_MAP,
     DEPLOYMENT,
@@ -178,12 +178,6 @@ async def test_what_the_server_sets_cannot_be_applied(store: Store) -> None:
     assert text(stored, "metadata", "creationTimestamp") == "2026-05-04T03:02:01Z"
     assert number(stored, "metadata", "generation") == 1
     assert not is_deleting(stored)
-
-
-async def test_preconditions_on_an_object_that_is_not_there_are_not_met(store: Store) -> None:
-    with pytest.raises(Conflict, match="it does not exist"):
-        await store.apply(named(POD, "web", resourceVersion="1"), manager=MANAGER)
-    assert await names(store, POD) == []
 
 
 # Lists and watches

@@ -23,7 +23,7 @@ from greenroom.model.errors import (
     Unavailable,
     UnknownKind,
 )
-from greenroom.model.manifest import Json, number, table, text
+from greenroom.model.manifest import Json, items, number, table, text
 
 _MEANING: Mapping[int, type[ClusterError]] = {
     400: Invalid,
@@ -39,6 +39,10 @@ _MEANING: Mapping[int, type[ClusterError]] = {
     422: Invalid,
     429: Throttled,
 }
+
+_OF_THE_WRONG_SHAPE = "failed to create typed patch object"
+"""How kube-apiserver begins to tell that applied fields are unknown, of a wrong type, or repeated. It is the client's
+mistake all the same (``k8s.io/apimachinery/pkg/util/managedfields``)."""
 
 
 def error_of(code: int, status: Json, *, retry_after: str = "", secret: str = "") -> ClusterError:
@@ -62,6 +66,8 @@ def decode_status(body: bytes) -> Json:
 
 
 def _meaning(code: int, status: Json) -> type[ClusterError]:
+    if code == 500 and text(status, "message").startswith(_OF_THE_WRONG_SHAPE):
+        return Invalid
     if code >= 500:
         return Unavailable
     if code == 404:
@@ -70,6 +76,8 @@ def _meaning(code: int, status: Json) -> type[ClusterError]:
         return NotFound if details.get("name") or details.get("kind") else UnknownKind
     if code == 409 and text(status, "reason") == "AlreadyExists":
         return AlreadyExists
+    if any(text(cause, "field") == "metadata.uid" for cause in items(status, "details", "causes")):
+        return Conflict  # "field is immutable": another object has this name now
     return _MEANING.get(code, ClusterError)
 
 

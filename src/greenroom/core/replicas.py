@@ -75,7 +75,12 @@ def replica_set_status(replica_set: Manifest, pods: Sequence[Manifest]) -> Mappi
 
 def is_active(pod: Manifest) -> bool:
     """Whether the pod counts as a replica: it has neither ended nor been told to."""
-    return not is_deleting(pod) and text(pod, "status", "phase") not in {"Succeeded", "Failed"}
+    return not is_deleting(pod) and not has_ended(pod)
+
+
+def has_ended(pod: Manifest) -> bool:
+    """Whether the pod is over for good, and nothing of it runs any more."""
+    return text(pod, "status", "phase") in {"Succeeded", "Failed"}
 
 
 def is_ready(pod: Manifest) -> bool:

@@ -9,10 +9,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from greenroom.core.rollout import current_replica_set, is_complete, limits_of, old_replica_sets
-from greenroom.model.manifest import Json, Manifest, condition_of, name_of, number, text
+from greenroom.model.manifest import Json, Manifest, condition_of, name_of, number, table, text
 
 _DEFAULT_DEADLINE_SECONDS = 600
-_COUNTS = ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas")
 
 
 def deployment_status(deployment: Manifest, replica_sets: Sequence[Manifest], now: datetime) -> Mapping[str, Json]:
@@ -27,7 +26,7 @@ def deployment_status(deployment: Manifest, replica_sets: Sequence[Manifest], no
     }
     available = _sum(replica_sets, "availableReplicas")
     complete = is_complete(limits, current, old_replica_sets(deployment, replica_sets))
-    moved = _moved(deployment, counts)
+    moved = _has_moved(deployment, counts)
     return {
         "observedGeneration": number(deployment, "metadata", "generation"),
         **counts,
@@ -48,11 +47,27 @@ def seconds_to_deadline(deployment: Manifest, status: Mapping[str, Json], now: d
     return max(0.0, remaining.total_seconds())
 
 
-def _moved(deployment: Manifest, counts: Mapping[str, Json]) -> bool:
-    """Whether anything but time passed since the last status: a new spec, or other counts."""
-    if number(deployment, "status", "observedGeneration") != number(deployment, "metadata", "generation"):
+def _has_moved(deployment: Manifest, counts: Mapping[str, Json]) -> bool:
+    """Whether the rollout got on since the last status, or is a new one."""
+    before = table(deployment, "status")
+    if number(before, "observedGeneration") != number(deployment, "metadata", "generation"):
         return True
-    return any(number(deployment, "status", count) != number(counts, count) for count in _COUNTS)
+    more = any(
+        number(counts, count) > number(before, count)
+        for count in ("updatedReplicas", "readyReplicas", "availableReplicas")
+    )
+    return more or _outdated(counts) < _outdated(before)
+
+
+def _outdated(counts: Mapping[str, Json]) -> int:
+    """How many pods are of an older template."""
+    return number(counts, "replicas") - number(counts, "updatedReplicas")
+
+
+def _was_complete(deployment: Manifest) -> bool:
+    """Whether this rollout came to its end: what happens to its pods later is no matter of progress."""
+    same = number(deployment, "status", "observedGeneration") == number(deployment, "metadata", "generation")
+    return same and text(condition_of(deployment, "Progressing"), "reason") == "NewReplicaSetAvailable"
 
 
 def _available(deployment: Manifest, *, enough: bool, now: datetime) -> Mapping[str, Json]:
@@ -68,7 +83,7 @@ def _progressing(
 ) -> Mapping[str, Json]:
     name = name_of(current) if current is not None else name_of(deployment)
     before = condition_of(deployment, "Progressing")
-    if complete:
+    if complete or (_was_complete(deployment) and current is not None):
         reason, message = "NewReplicaSetAvailable", f'ReplicaSet "{name}" has successfully progressed.'
     elif not moved and _is_overdue(deployment, before, now):
         reason, message = "ProgressDeadlineExceeded", f'ReplicaSet "{name}" has timed out progressing.'

@@ -186,7 +186,7 @@ def _review_app(app: Manifest) -> ReviewApp:
 
 def _pr_object(state: _State) -> Manifest:
     """Only the fields that are ours, so that ``envVars`` set by hand stay. An object that was read must not have
-    changed since."""
+    changed since, nor, which only its UID says, come anew after it was deleted."""
     metadata: dict[str, Json] = {
         "name": state.ref.name,
         "namespace": state.ref.namespace,
@@ -194,6 +194,7 @@ def _pr_object(state: _State) -> Manifest:
         "ownerReferences": [owner_reference(state.app)],
     }
     if state.pr is not None:
+        metadata["uid"] = uid_of(state.pr)
         metadata["resourceVersion"] = text(state.pr, "metadata", "resourceVersion")
     return {
         "apiVersion": PR.api_version,

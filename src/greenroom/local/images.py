@@ -23,7 +23,7 @@ import structlog
 
 from greenroom.local import procfile
 from greenroom.local.broadcast import Broadcast
-from greenroom.local.instance import base_environment
+from greenroom.local.instance import INSTANCE, base_environment
 from greenroom.local.logs import LogWriter
 from greenroom.local.process import Process
 from greenroom.local.timing import Timing
@@ -105,7 +105,7 @@ class Images:
         self.changed = Broadcast()
         self._worktrees = Worktrees(repository, folder, instance=instance)
         self._folder = folder
-        self._environment = base_environment(instance)
+        self._instance = instance
         self._timing = timing
         self._wanted: dict[str, _Wanted] = {}
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -191,8 +191,8 @@ class Images:
         process = await Process.start(
             ["sh", "-c", command],
             cwd=self._worktrees.path(commit),
-            env=self._environment,
-            markers={BUILD_MARKER: commit},
+            env=base_environment(self._instance),
+            markers={INSTANCE: self._instance, BUILD_MARKER: commit},
             log=writer,
         )
         try:

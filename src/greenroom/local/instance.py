@@ -24,6 +24,7 @@ CONTAINER = "GREENROOM_CONTAINER"
 
 _KILL_SECONDS = 1.0
 _POLL_SECONDS = 0.01
+_EXEC_SECONDS = 0.5
 _PASSED_ON = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "TZ", "TMPDIR")
 
 
@@ -72,9 +73,17 @@ def _processes() -> Iterator[psutil.Process]:
 
 def _carries(process: psutil.Process, markers: Mapping[str, str]) -> bool:
     try:
-        return markers.items() <= process.environ().items()
+        return markers.items() <= _environment(process).items()
     except (psutil.Error, OSError):  # it is gone, a zombie, or another user's
         return False
+
+
+def _environment(process: psutil.Process) -> Mapping[str, str]:
+    """For a moment of its start, while one program takes the place of another, a process seems to have none."""
+    deadline = process.create_time() + _EXEC_SECONDS
+    while not (found := process.environ()) and process.exe() and time.time() < deadline:  # kernel threads have no exe
+        time.sleep(_POLL_SECONDS)
+    return found
 
 
 def _end(markers: Mapping[str, str], grace: float) -> int:

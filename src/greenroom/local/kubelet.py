@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 
 import structlog
 
-from greenroom.core.replicas import is_ready
+from greenroom.core.replicas import has_ended, is_ready
 from greenroom.local import logs
 from greenroom.local.containers import grace_seconds
 from greenroom.local.launch import Host
@@ -43,17 +43,22 @@ MANAGER = "greenroom-kubelet"
 """Not the manager of those who create Pods: applying an annotation must not take away what they applied."""
 
 SHUTDOWN_SECONDS = 10.0
+"""The longest grace that processes get when Greenroom itself stops."""
+
+FORCED_SECONDS = 2.0
+"""The longest grace that processes get when their Pod is gone already."""
 
 log = structlog.get_logger(__name__)
 
 
 class Kubelet:
-    """Runs every Pod of the cluster on this machine."""
+    """Runs every Pod of the cluster on this machine. ``freed`` is called when a pod's processes are gone."""
 
-    def __init__(self, cluster: Cluster, informers: Informers, host: Host) -> None:
+    def __init__(self, cluster: Cluster, informers: Informers, host: Host, *, freed: Callable[[], None]) -> None:
         self._cluster = cluster
         self._informers = informers
         self._host = host
+        self._freed = freed
         self._runs: dict[Ref, PodRun] = {}
         self._controller: Controller[Ref] = Controller("pods", self._reconcile)
         informers.subscribe(POD, self._pod_changed)
@@ -87,9 +92,13 @@ class Kubelet:
         if container not in ("", *names):
             raise NotFound(f"container {container} is not valid for pod {pod}: it has {', '.join(names)}")
         path = log_path(self._host.logs, manifest, container or next(iter(names), ""))
-        run = self._runs.get(ref)
-        async for chunk in logs.read(path, tail=tail, writing=lambda: follow and run is not None and not run.ended):
+        async for chunk in logs.read(path, tail=tail, writing=lambda: follow and self._has(manifest)):
             yield chunk
+
+    def _has(self, pod: Manifest) -> bool:
+        """Whether this very pod is still there and may go on."""
+        present = self._informers.get(ref_of(pod))
+        return present is not None and uid_of(present) == uid_of(pod) and not has_ended(present)
 
     def _pod_changed(self, old: Manifest | None, new: Manifest | None) -> None:
         pod = new or old
@@ -109,13 +118,14 @@ class Kubelet:
                 return
             await asyncio.to_thread(self._clean_up, run.pod)
             del self._runs[ref]
+            self._freed()
         if pod is None:
             return
         if is_deleting(pod):
             await self._finish(pod)
         elif ref in self._runs:
             await self._report(self._runs[ref], pod)
-        elif text(pod, "status", "phase") not in {"Succeeded", "Failed"}:
+        elif not has_ended(pod):
             await self._report(self._start(pod), pod)
 
     def _start(self, pod: Manifest) -> PodRun:
@@ -127,9 +137,11 @@ class Kubelet:
         return run
 
     def _stop(self, run: PodRun, pod: Manifest | None) -> None:
-        """Begin to end what ``pod``, if it is there, asks to end. A pod that serves goes on until gateways know."""
-        drain = self._host.timing.drain if pod is not None and is_ready(pod) else 0.0
-        run.stop(drain=drain, grace=grace_seconds(pod or run.pod))
+        """Begin to end it as ``pod`` asks; one that serves goes on until gateways know. No pod was deleted by force."""
+        if pod is None:
+            run.stop(drain=0.0, grace=min(grace_seconds(run.pod), FORCED_SECONDS))
+        else:
+            run.stop(drain=self._host.timing.drain if is_ready(pod) else 0.0, grace=grace_seconds(pod))
 
     async def _report(self, run: PodRun, pod: Manifest | None) -> None:
         """Write ports and status, where they differ. A pod that is gone meanwhile needs none."""
@@ -155,17 +167,10 @@ class Kubelet:
         logs.remove(pod_folder(self._host.logs, pod))
 
     async def _shut_down(self) -> None:
-        runs = dict(self._runs)
-        for run in runs.values():
+        for run in self._runs.values():
             run.stop(drain=0.0, grace=min(grace_seconds(run.pod), SHUTDOWN_SECONDS))
-        if runs:
-            _, late = await asyncio.wait(
-                [asyncio.ensure_future(run.stopped()) for run in runs.values()], timeout=SHUTDOWN_SECONDS
-            )
-            for run in runs.values():
-                run.kill()
-            await asyncio.gather(*late)
-        for ref, run in runs.items():
+        await asyncio.gather(*(run.stopped() for run in self._runs.values()))
+        for ref, run in self._runs.items():
             pod = self._informers.get(ref)
             try:
                 if pod is not None and is_deleting(pod):

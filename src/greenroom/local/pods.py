@@ -42,6 +42,7 @@ class PodRun:
         self._containers = [self._container(spec, "containers", policy) for spec in items(pod, "spec", "containers")]
         self._running: asyncio.Task[None] | None = None
         self._stopping: asyncio.Task[None] | None = None
+        self._kill_at = 0.0
 
     @property
     def images(self) -> set[str]:
@@ -63,22 +64,21 @@ class PodRun:
     def stop(self, *, drain: float, grace: float) -> None:
         """Begin to end: nothing for ``drain`` seconds, then SIGTERM, and SIGKILL ``grace`` seconds later.
 
-        A second call changes nothing, but for ``grace=0``, which ends it now.
+        A second call can only bring the SIGKILL nearer.
         """
+        loop = asyncio.get_running_loop()
+        kill_at = loop.time() + drain + grace
         if self._stopping is None:
             self._stopping = asyncio.create_task(self._stop(drain, grace), name=f"stop-{uid_of(self.pod)}")
-        elif grace == 0:
-            self.kill()
+            self._kill_at = kill_at
+        elif kill_at < self._kill_at:
+            loop.call_at(kill_at, self._kill)
+            self._kill_at = kill_at
 
     async def stopped(self) -> None:
         """Wait for the end that ``stop`` began."""
         if self._stopping is not None:
             await asyncio.wait((self._stopping,))
-
-    def kill(self) -> None:
-        """Send SIGKILL now."""
-        for container in (*self._init, *self._containers):
-            container.kill()
 
     async def _run(self) -> None:
         for container in self._init:
@@ -107,6 +107,10 @@ class PodRun:
         self._host.ports.give_back(self._ports.values())
         self.ended = True
         self._changed()
+
+    def _kill(self) -> None:
+        for container in (*self._init, *self._containers):
+            container.kill()
 
     def _container(self, spec: Json, field: str, policy: str) -> Container:
         name = text(spec, "name")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
-from greenroom.core.replicas import is_ready
+from greenroom.core.replicas import has_ended, is_ready
 from greenroom.local.environment import UNDECLARED
 from greenroom.local.pods import ports_of
 from greenroom.local.podstatus import HOST_IP
@@ -99,8 +99,7 @@ class Services:
 def selects_pod(service: Manifest, pod: Manifest) -> bool:
     """Whether the pod is, or while it runs would be, behind the Service."""
     selector = _selector(service)
-    ended = text(pod, "status", "phase") in {"Succeeded", "Failed"}
-    return bool(selector) and not ended and selects(selector, labels_of(pod))
+    return bool(selector) and not has_ended(pod) and selects(selector, labels_of(pod))
 
 
 def service_ports(service: Manifest, pod: Manifest) -> list[Json]:

@@ -224,8 +224,12 @@ def _created(ref: Ref, now: datetime) -> Manifest:
 
 
 def _check_preconditions(ref: Ref, manifest: Manifest, entry: Entry | None) -> None:
-    """What is given of the UID and the resource version must be so."""
-    for field in ("uid", "resourceVersion"):
+    """What is given of the UID and the resource version must be so.
+
+    As in Kubernetes, an object that is not there has no resource version to differ from: only a UID keeps an object
+    from being created anew.
+    """
+    for field in ("uid", "resourceVersion") if entry else ("uid",):
         given = text(manifest, "metadata", field)
         present = text(entry.object, "metadata", field) if entry else "none, it does not exist"
         if given and given != present:

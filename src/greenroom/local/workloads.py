@@ -62,7 +62,7 @@ class Workloads:
             configured=Broadcast(),
             timing=timing,
         )
-        self._kubelet = Kubelet(cluster, informers, self._host)
+        self._kubelet = Kubelet(cluster, informers, self._host, freed=self._collect_soon)
         self._deployments = Deployments(cluster, informers, clock)
         self._services = Services(cluster, informers)
         self._not_run = NotRun(cluster, informers, clock)
@@ -88,6 +88,9 @@ class Workloads:
         return self._kubelet.logs(namespace, pod, container, follow=follow, tail=tail)
 
     def _users_changed(self, _old: Manifest | None, _new: Manifest | None) -> None:
+        self._collect_soon()
+
+    def _collect_soon(self) -> None:
         self._garbage.add("unused", after=_SETTLE_SECONDS)
 
     async def _collect(self, _key: str) -> None:
