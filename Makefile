@@ -18,7 +18,7 @@ demo: .venv/runtime ## watch two pull requests come to life (ARGS=--once: then e
 test: .venv/development ## linters, types, import contracts, all tests that need no root (ARGS='-k NAME')
 	@scripts/test $(ARGS)
 
-test-cluster: .venv/development ## the tests that need root: a full disk, a real browser
+test-cluster: .venv/development ## tests against a real Kubernetes control plane and browser (needs Go)
 	@scripts/test-cluster $(ARGS)
 
 lint: .venv/development ## linters, types and import contracts only

@@ -24,7 +24,7 @@ async def run() -> None:
         ours, bare = [], []
         for branch in await bench.branches("first", ROUNDS):
             start = time.perf_counter()
-            started = await bare_start(bench.repository, branch)
+            started = await bare_start(bench.repository, branch, asyncio.Lock())
             bare.append(time.perf_counter() - start)
             await started.end()
             ours.append(await _through_greenroom(bench, branch))
@@ -53,11 +53,12 @@ class Started:
         shutil.rmtree(self.folder)
 
 
-async def bare_start(repository: Repository, branch: str) -> Started:
+async def bare_start(repository: Repository, branch: str, one_at_a_time: asyncio.Lock) -> Started:
     """Check out, build and start a branch of the example, and answer when it does."""
     folder = Path(tempfile.mkdtemp(prefix="greenroom-bench-"))
     port = free_port(0)
-    await repository.git("worktree", "add", "--quiet", "--detach", str(folder / "tree"), branch)
+    async with one_at_a_time:  # git fails when it meets a worktree that another git is about to add
+        await repository.git("worktree", "add", "--quiet", "--detach", str(folder / "tree"), branch)
     build = await asyncio.create_subprocess_shell("git rev-parse HEAD > COMMIT", cwd=folder / "tree")
     await build.wait()
     process = await asyncio.create_subprocess_exec(

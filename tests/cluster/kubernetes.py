@@ -91,6 +91,7 @@ class Kubernetes:
             "kube-apiserver",
             f"--etcd-servers=http://127.0.0.1:{self._etcd_port}",
             "--bind-address=127.0.0.1",
+            "--advertise-address=127.0.0.1",
             f"--secure-port={self._api_port}",
             f"--cert-dir={self._folder}",  # it makes itself a certificate there
             f"--token-auth-file={self._folder / 'tokens.csv'}",

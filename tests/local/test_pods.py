@@ -385,6 +385,20 @@ async def test_two_containers_share_a_pod(tmp_path: Path, repository: Repository
         assert fetch(port_of(pod, 80)) == fetch(port_of(pod, 81)) == "one"
 
 
+async def test_containers_that_declare_no_port_do_not_share_one(tmp_path: Path, repository: Repository) -> None:
+    show = repository.script(f"import os\nprint('port', os.environ.get('PORT'), flush=True)\n{FOREVER}")
+    containers: Json = [{"name": name, "image": image(show)} for name in ("first", "second")]
+    async with machine(tmp_path, repository) as here:
+        await here.apply(named(POD, "pair", spec={"containers": containers}))
+        pod = await until(lambda: _ready_pod(here, "pair"))
+
+        async def told() -> list[str]:
+            logs = [await here.log(pod, "first"), await here.log(pod, "second")]
+            return logs if all(logs) else []
+
+        assert await until(told) == [f"port {port_of(pod, 0)}\n", "port None\n"]
+
+
 async def test_a_template_that_cannot_work_makes_no_crowd_of_pods(tmp_path: Path, repository: Repository) -> None:
     commit = repository.commit(Procfile="web: true")
     async with machine(tmp_path, repository) as here:

@@ -127,14 +127,15 @@ class PodRun:
         )
 
     def _fresh_ports(self, spec: Json) -> Mapping[int, int]:
-        """The pod's ports, after replacing those of a container that somebody took while it was not running."""
-        for declared in _declared(spec) or [UNDECLARED]:
-            actual = self._ports.get(declared)
-            if actual is not None and not self._host.ports.is_bindable(actual):
+        """The ports of one container, after replacing those that somebody took while it was not running."""
+        own = _ports_to_find(self.pod, spec)
+        for declared in own:
+            actual = self._ports[declared]
+            if not self._host.ports.is_bindable(actual):
                 self._ports[declared] = self._host.ports.take()
                 self._host.ports.give_back([actual])
                 self._changed()
-        return self._ports
+        return {declared: self._ports[declared] for declared in own}
 
 
 def pod_folder(logs: Path, pod: Manifest) -> Path:
@@ -161,10 +162,16 @@ def _wanted_ports(pod: Manifest) -> dict[int, int]:
     """For each port to find: the one it had before, or 0."""
     before = ports_of(pod)
     containers = items(pod, "spec", "containers")
-    declared = [port for container in containers for port in _declared(container)]
-    if any(not _declared(container) for container in containers):
-        declared.append(UNDECLARED)
-    return {port: before.get(port, 0) for port in declared}
+    return {port: before.get(port, 0) for container in containers for port in _ports_to_find(pod, container)}
+
+
+def _ports_to_find(pod: Manifest, container: Json) -> list[int]:
+    """The ports that a container declares; of those that declare none the first gets one, for it may be a server."""
+    containers = items(pod, "spec", "containers")
+    if container not in containers:  # an init container serves nobody
+        return []
+    silent = next((each for each in containers if not _declared(each)), None)
+    return _declared(container) or ([UNDECLARED] if container == silent else [])
 
 
 def _declared(container: Json) -> list[int]:

@@ -127,7 +127,8 @@ def _port(container: Json, name: str, action: Json, ports: Mapping[int, int]) ->
     wanted = get(action, "port")
     for port in items(container, "ports"):
         declared = number(port, "containerPort")
-        if wanted in (declared, str(declared)) or (wanted and wanted == text(port, "name")):
+        named = wanted in (declared, str(declared)) or (wanted and wanted == text(port, "name"))
+        if named and declared in ports:
             return ports[declared]
     if not items(container, "ports") and UNDECLARED in ports:
         return ports[UNDECLARED]

@@ -32,6 +32,8 @@ class Worktrees:
     def __init__(self, repository: Path, folder: Path, *, instance: str) -> None:
         self.repository = repository
         self._folder = folder.absolute()
+        # A git that lists worktrees fails when it meets one which another git is about to add.
+        self._turn = asyncio.Lock()
         self._environment = {**base_environment(instance), "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"}
 
     def path(self, commit: str) -> Path:
@@ -49,22 +51,19 @@ class Worktrees:
         if self.path(commit).exists():
             await self.remove(commit)
         self._folder.mkdir(parents=True, exist_ok=True)
-        # Forced twice: once for a folder that git thinks is there, once for one locked by a killed git.
-        await self._git("worktree", "add", "--detach", "--force", "--force", str(self.path(commit)), commit)
+        async with self._turn:
+            # Forced twice: once for a folder that git thinks is there, once for one locked by a killed git.
+            await self._git("worktree", "add", "--detach", "--force", "--force", str(self.path(commit)), commit)
 
     async def remove(self, commit: str) -> None:
         """Remove the folder and what git remembers of it. It need not exist."""
-        try:
-            await self._git("worktree", "remove", "--force", "--force", str(self.path(commit)))
-        except GitError:  # not a worktree, or half of one
-            await asyncio.to_thread(shutil.rmtree, self.path(commit), ignore_errors=True)
-            await self._prune()
-
-    async def _prune(self) -> None:
-        try:
-            await self._git("worktree", "prune")
-        except GitError:  # the repository is gone, and with it all that could be pruned
-            return
+        # Not by `git worktree remove`: it would have the turn for as long as it takes to delete all files.
+        await asyncio.to_thread(shutil.rmtree, self.path(commit), ignore_errors=True)
+        async with self._turn:
+            try:
+                await self._git("worktree", "prune")
+            except GitError:  # the repository is gone, and with it all that could be pruned
+                return
 
     async def _git(self, *arguments: str) -> str:
         settings = ("-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "advice.detachedHead=false")
