@@ -102,7 +102,7 @@ async def test_what_was_not_delivered_did_not_happen(repository: Repository, rec
 
 async def test_nobody_listening_is_said_with_a_cure(repository: Repository, tmp_path: Path) -> None:
     local = LocalForge(tmp_path / "pulls.json", repository, URL, Webhook("http://127.0.0.1:1/webhooks", SECRET))
-    with pytest.raises(GreenroomError, match="does not answer.*greenroom up") as error:
+    with pytest.raises(GreenroomError, match=r"does not answer.*greenroom up") as error:
         await local.open("main")
     assert SECRET.decode() not in str(error.value)
 

@@ -1,0 +1,157 @@
+"""The life of a pull request's environment on a real Kubernetes, whose own controllers roll out its Deployment.
+
+There is no node, so the tests say of pods what a kubelet would: that they run and are ready.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+import pytest
+from tests.contract.suite import MANAGER, eventually, exists, version_of
+
+from greenroom.adapters.kube import KubeCluster
+from greenroom.flows.intake import Intake
+from greenroom.flows.reconcile import Reconcile
+from greenroom.model.manifest import (
+    CONFIG_MAP,
+    DEPLOYMENT,
+    POD,
+    PR,
+    REPLICA_SET,
+    REVIEW_APP,
+    SERVICE,
+    Json,
+    Manifest,
+    Ref,
+    condition_of,
+    get,
+    is_deleting,
+    ref_of,
+    text,
+)
+from greenroom.model.pull import Action, PullEvent, PullRequest
+from greenroom.runtime.informer import Informers
+
+REPOSITORY = "https://github.com/acme/shop"
+A, B = "a" * 40, "b" * 40
+NAME = "pr{{PR_NUMBER}}"
+
+
+class WallClock:
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+
+def resources() -> list[Json]:
+    labels: Manifest = {"app": NAME}
+    container: Manifest = {"name": "app", "image": "registry.invalid/shop:{{COMMIT_REF}}"}
+    template: Manifest = {"metadata": {"labels": labels}, "spec": {"containers": [container]}}
+    rollout: Manifest = {"replicas": 2, "selector": {"matchLabels": labels}, "template": template}
+    ports: Manifest = {"selector": labels, "ports": [{"port": 80, "targetPort": 8080}]}
+    return [
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": NAME}, "data": {"commit": "{{COMMIT_REF}}"}},
+        {"apiVersion": "v1", "kind": "Service", "metadata": {"name": NAME}, "spec": ports},
+        {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": NAME}, "spec": rollout},
+    ]
+
+
+def review_app(namespace: str) -> Manifest:
+    return {
+        "apiVersion": REVIEW_APP.api_version,
+        "kind": REVIEW_APP.name,
+        "metadata": {"name": "shop", "namespace": namespace},
+        "spec": {"githubRepository": REPOSITORY, "resources": resources()},
+    }
+
+
+def event(action: str, head: str, minute: int) -> PullEvent:
+    pull = PullRequest(REPOSITORY, 7, head, open=action != "closed")
+    return PullEvent(Action(action), pull, datetime(2026, 1, 31, 12, minute, tzinfo=UTC), "")
+
+
+@asynccontextmanager
+async def operator(cluster: KubeCluster) -> AsyncIterator[Intake]:
+    informers = Informers(cluster)
+    reconcile = Reconcile(cluster, informers, WallClock(), url_of=lambda host: f"http://{host}")
+    tasks = [asyncio.create_task(informers.run()), asyncio.create_task(reconcile.run())]
+    try:
+        yield Intake(cluster, informers)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class Watched:
+    """A namespace with the environment of pull request 7, whose pods all run as soon as they are there."""
+
+    def __init__(self, cluster: KubeCluster, namespace: str) -> None:
+        self._cluster = cluster
+        self._namespace = namespace
+        self.pr = Ref(PR, namespace, "shop-pr7")
+        self.children = [Ref(kind, namespace, "pr7") for kind in (CONFIG_MAP, SERVICE, DEPLOYMENT)]
+
+    async def waits(self) -> bool:
+        return text(await self._ready(), "status") == "False"
+
+    async def shows(self, commit: str) -> bool:
+        await self._run_pods()
+        shown = text(await self._cluster.get(self.pr), "status", "shownCommit")
+        return (shown, text(await self._ready(), "status")) == (commit, "True")
+
+    async def is_gone(self) -> bool:
+        left = [ref for ref in (self.pr, *self.children) if await exists(self._cluster, ref)]
+        for kind in (REPLICA_SET, POD):
+            left += map(ref_of, (await self._cluster.list(kind, namespace=self._namespace)).items)
+        return not left
+
+    async def versions(self) -> dict[Ref, str]:
+        return {ref: version_of(await self._cluster.get(ref)) for ref in self.children}
+
+    async def _ready(self) -> Mapping[str, Json]:
+        return condition_of(await self._cluster.get(self.pr), "Ready")
+
+    async def _run_pods(self) -> None:
+        for pod in (await self._cluster.list(POD, namespace=self._namespace)).items:
+            if not condition_of(pod, "Ready") and not is_deleting(pod):
+                ready = {"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-31T12:00:00Z"}
+                await self._cluster.patch_status(ref_of(pod), {"phase": "Running", "conditions": [ready]})
+
+
+@pytest.fixture
+async def watched(cluster: KubeCluster, namespace: str) -> Watched:
+    await cluster.apply(review_app(namespace), manager=MANAGER)
+    return Watched(cluster, namespace)
+
+
+async def test_an_environment_follows_its_pull_request_to_the_end(cluster: KubeCluster, watched: Watched) -> None:
+    async with operator(cluster) as intake:
+        await intake.handle(event("opened", A, 0))
+        await eventually("the environment waits for its pods", watched.waits)
+        await eventually("it shows the commit", lambda: watched.shows(A))
+        await intake.handle(event("synchronize", B, 1))
+        await eventually("it shows the next commit", lambda: watched.shows(B))
+        assert get(await cluster.get(watched.children[0]), "data", "commit") == B
+        await intake.handle(event("closed", B, 2))
+        await eventually("everything is gone", watched.is_gone)
+        await intake.handle(event("synchronize", B, 1))
+        assert not await exists(cluster, watched.pr)
+
+
+async def test_an_operator_that_starts_again_writes_only_what_is_missing(
+    cluster: KubeCluster, watched: Watched
+) -> None:
+    async with operator(cluster) as intake:
+        await intake.handle(event("opened", A, 0))
+        await eventually("it shows the commit", lambda: watched.shows(A))
+    before = await watched.versions()
+    lost, *kept = watched.children
+    await cluster.delete(lost)
+    async with operator(cluster):
+        await eventually("what was lost is back", lambda: exists(cluster, lost))
+        after = await watched.versions()
+    assert {ref: after[ref] for ref in kept} == {ref: before[ref] for ref in kept}
