@@ -182,19 +182,21 @@ async def test_one_review_app_that_fails_does_not_stop_the_others_and_a_redelive
 
 
 class Interleaved(Store):
-    """A store in which something else happens right after the first thing that is read."""
+    """A store in which, after some more reads, something else happens."""
 
-    meanwhile: Callable[[], Awaitable[object]] | None = None
+    reads = 0
+    meanwhile: Callable[[], Awaitable[object]]
 
     async def get(self, ref: Ref) -> Manifest:
         try:
             return await super().get(ref)
         finally:
-            if self.meanwhile is not None:
-                happens, self.meanwhile = self.meanwhile, None
-                await happens()
+            self.reads -= 1
+            if self.reads == 0:
+                await self.meanwhile()
 
 
+@pytest.mark.parametrize("reads", [1, 2])
 @pytest.mark.parametrize(
     ("late", "expected"),
     [
@@ -203,7 +205,7 @@ class Interleaved(Store):
     ],
 )
 def test_another_replica_that_is_told_something_newer_is_not_overwritten(
-    tmp_path: Path, late: PullEvent, expected: dict[str, str]
+    tmp_path: Path, late: PullEvent, expected: dict[str, str], reads: int
 ) -> None:
     async def race() -> None:
         async with world(tmp_path, APP, opened=Interleaved.open) as here:
@@ -211,6 +213,7 @@ def test_another_replica_that_is_told_something_newer_is_not_overwritten(
             await here.intake.handle(event("opened"))
             other = Intake(here.store, here.informers)
             here.store.meanwhile = lambda: other.handle(late)
+            here.store.reads = reads
             await here.intake.handle(event("synchronize", B, second=1, before=A))
             assert await here.prs() == expected
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from datetime import datetime
 
@@ -10,8 +11,8 @@ from greenroom.model.manifest import PR, Manifest, condition_of, name_of, text
 from greenroom.runtime.informer import Informers
 
 
-def follow(informers: Informers, say: Callable[[str], None]) -> None:
-    """From now on, ``say`` what becomes of each PR object."""
+async def follow(informers: Informers, say: Callable[[str], None]) -> None:
+    """``say`` what becomes of each PR object, until cancelled."""
 
     def changed(old: Manifest | None, new: Manifest | None) -> None:
         before, after = _sentence(old), _sentence(new)
@@ -19,6 +20,10 @@ def follow(informers: Informers, say: Callable[[str], None]) -> None:
             say(f"{datetime.now().astimezone():%H:%M:%S}  {name_of(new or old or {}):<20} {after}")
 
     informers.subscribe(PR, changed)
+    try:
+        await asyncio.Event().wait()
+    finally:
+        say("Stopping every process ...")
 
 
 def _sentence(pr: Manifest | None) -> str:

@@ -200,26 +200,29 @@ class Tour:
         greenroom = str(command.relative_to(Path.cwd())) if command.is_relative_to(Path.cwd()) else command.name
         shop = self._repository.path
         shown = shop.relative_to(Path.cwd()) if shop.is_relative_to(Path.cwd()) else shop
+        url, third = self.url(2), self.url(3)
+        tries = {
+            f"{greenroom} get prs -w": "every change as it happens",
+            f"{greenroom} get all": "what is running",
+            f"{greenroom} describe pr/reviewapp-pr2": "why it is as it is",
+            f"{greenroom} logs pr/reviewapp-pr2 -f": "what the application prints",
+            f"$EDITOR {shown}/app.py": "change the application; pull request 2's branch is checked out",
+            f"git -C {shown} commit -am 'My change'": "",
+            f"{greenroom} pr push 2": f"and {url} shows it",
+            f"{greenroom} pr open main": f"a third environment, {third}",
+        }
+        width = max(map(len, tries)) + 3
+        lines = "\n".join(f"  {command:<{width}}{meaning}".rstrip() for command, meaning in tries.items())
         self._console.print(
-            f"""
-[bold]It is yours now.[/] Open {self.url(2)} in a browser, and in another terminal try:
-
-  {greenroom} get prs -w                       every change as it happens
-  {greenroom} get all                          what is running
-  {greenroom} logs pr/reviewapp-pr2 -f         the application's log
-  $EDITOR {shown}/app.py && git -C {shown} commit -am "My change"
-  {greenroom} pr push 2                        and the address shows it (that repository has pull request 2's branch)
-  {greenroom} pr open main                     a third environment, http://pr3.localhost:{self._visitor.port}
-  {greenroom} describe pr/reviewapp-pr2        why it is as it is
-
-State is in {state.root}. Ctrl-C stops everything.
-"""
+            f"\n[bold]It is yours now.[/] Open {url} in a browser, and in another terminal try:\n\n{lines}\n\n"
+            f"Everything is in {state.root}. Ctrl-C stops it.\n"
         )
 
 
 async def run_demo(folder: Path, *, once: bool) -> None:
     """Raises DemoFailed at the first step that does not do what it should."""
     _empty(folder)
+    click.echo(f"Making a git repository of a small web application in {folder / SHOP}, and starting Greenroom for it.")
     state = StateFolder(folder)
     state.create()
     repository = await make_example(folder / SHOP)
@@ -247,8 +250,7 @@ async def run_demo(folder: Path, *, once: bool) -> None:
             return
         await repository.git("checkout", "--quiet", "big-title")
         tour.invite(state)
-        follow(machine.informers, click.echo)
-        await asyncio.Event().wait()
+        await follow(machine.informers, click.echo)
 
 
 def _empty(folder: Path) -> None:

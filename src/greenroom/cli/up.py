@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import click
@@ -60,5 +59,4 @@ async def up(filenames: tuple[str, ...], repo: str, state: str, namespace: str, 
         click.echo(f"  repository    {repository.path}")
         click.echo(f"  log           {settings.state.log}")
         click.echo("Try `greenroom pr open BRANCH` in another terminal. Ctrl-C stops it.\n")
-        follow(machine.informers, click.echo)
-        await asyncio.Event().wait()
+        await follow(machine.informers, click.echo)
