@@ -144,8 +144,8 @@ class Handlers:
         return names[0]
 
 
-def answer(document: Mapping[str, Json], *, code: int = 200, content_type: str = "application/json") -> web.Response:
-    return web.Response(status=code, body=msgspec.json.encode(document), headers={"Content-Type": content_type})
+def answer(document: Mapping[str, Json], *, content_type: str = "application/json") -> web.Response:
+    return web.Response(body=msgspec.json.encode(document), headers={"Content-Type": content_type})
 
 
 def _line(change: str, manifest: Mapping[str, Json]) -> bytes:
