@@ -21,7 +21,7 @@ from greenroom.cli.client import asynchronous
 )
 @asynchronous
 async def demo(once: bool, state: str) -> None:
-    """Watch two pull requests come to life at their own addresses, change, and vanish.
+    """Watch two pull requests come to life, change, and vanish.
 
     Nothing is simulated but GitHub: a git repository, signed webhooks, processes and an Envoy, all on 127.0.0.1.
     """

@@ -63,7 +63,7 @@ async def get(
     watch: bool,
     no_headers: bool,
 ) -> None:
-    """Show objects: `get prs`, `get all`, `get pod/NAME -o yaml`, `get prs -w`."""
+    """Show objects: `get prs`, `get all -o wide`, `get pod/NAME -o yaml`, `get prs -w`."""
     async with connect(state, namespace) as session:
         printer = _Printer(output, namespaces=all_namespaces, headers=not no_headers)
         if "/" in words[0] or len(words) > 1:
@@ -134,7 +134,8 @@ class _Printer:
         header = self._headers and kind not in self._widths
         ordered = sorted(manifests, key=printers.when) if kind == EVENT else manifests
         lines, self._widths[kind] = printers.align(
-            printers.rows(ordered, columns, header=header), self._widths.get(kind, ())
+            printers.rows(ordered, columns, header=header),
+            self._widths.get(kind, [column.width for column in columns]),
         )
         click.echo("\n".join(lines))
 
@@ -185,7 +186,7 @@ async def _watch(
 @cluster_options
 @asynchronous
 async def describe(words: tuple[str, ...], state: str | None, namespace: str | None) -> None:
-    """Tell all about objects, with their conditions and events: `describe pr/NAME`."""
+    """Tell all about objects: `describe pr/NAME`."""
     async with connect(state, namespace) as session:
         if len(words) == 1 and "/" not in words[0]:
             kind = (await session.kinds(words[0]))[0]
@@ -224,7 +225,7 @@ def _events_of(manifest: Manifest, events: Iterable[Manifest]) -> list[Manifest]
 async def logs(
     words: tuple[str, ...], state: str | None, namespace: str | None, container: str, follow: bool, tail: int | None
 ) -> None:
-    """Print the log of a pod, or of all pods of an environment: `logs pr/NAME -f`, `logs deploy/NAME`, `logs POD`."""
+    """Print what processes print: `logs pr/NAME -f`, `logs deploy/NAME`, `logs POD`."""
     async with connect(state, namespace) as session:
         words = words if "/" in words[0] or len(words) > 1 else ("pod", *words)
         pods = [pod for ref in await session.refs(words) for pod in await _pods_behind(session, ref)]

@@ -48,7 +48,10 @@ async def forge(state: str | None) -> AsyncIterator[LocalForge]:
 
 @click.group()
 def pr() -> None:
-    """Open, push to and close pull requests of the local repository, as GitHub would tell of them."""
+    """Open, push to and close pull requests of the local repository.
+
+    Each command sends the signed webhook that GitHub would send.
+    """
 
 
 @pr.command("open")

@@ -30,6 +30,8 @@ class Column:
     cell: Cell
     wide: bool = False
     """Shown with ``-o wide`` only."""
+    width: int = 0
+    """Characters at least, so that the lines of a watch stay below each other."""
 
 
 def rows(manifests: Sequence[Manifest], columns: Sequence[Column], *, header: bool = True) -> list[list[str]]:
@@ -147,11 +149,11 @@ _ACTIVE = (
 COLUMNS: dict[str, tuple[Column, ...]] = {
     "PR": (
         Column("PR", _text("spec", "prNumber")),
-        Column("COMMIT", lambda m: short(text(m, "spec", "headCommitRef"))),
-        Column("SHOWN", lambda m: short(text(m, "status", "shownCommit"))),
+        Column("COMMIT", lambda m: short(text(m, "spec", "headCommitRef")), width=7),
+        Column("SHOWN", lambda m: short(text(m, "status", "shownCommit")), width=7),
         Column("READY", _ready),
-        Column("WAITING FOR", _waiting),
-        Column("URL", _text("status", "url")),
+        Column("WAITING FOR", _waiting, width=16),
+        Column("URL", _text("status", "url"), width=26),
         Column("MESSAGE", lambda m: text(condition_of(m, "Ready"), "message"), wide=True),
     ),
     "ReviewApp": (
