@@ -58,10 +58,10 @@ class Backends:
 
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", answer)
-        runner = web.AppRunner(app, access_log=None)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
         self._runners.append(runner)
-        site = web.TCPSite(runner, host, 0, shutdown_timeout=0.1)
+        site = web.TCPSite(runner, host, 0)
         await site.start()
         return int(runner.addresses[0][1])
 

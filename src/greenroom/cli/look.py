@@ -234,25 +234,27 @@ async def logs(
         emit = _emitter(prefixes=len(pods) > 1)
         async with asyncio.TaskGroup() as group:
             for pod in pods:
-                lines = session.cluster.logs(pod.namespace, pod.name, container, follow=follow, tail=tail)
-                group.create_task(_copy(pod.name, lines, emit))
+                ref = ref_of(pod)
+                name = container or text(pod, "spec", "containers", 0, "name")
+                lines = session.cluster.logs(ref.namespace, ref.name, name, follow=follow, tail=tail)
+                group.create_task(_copy(ref.name, lines, emit))
 
 
-async def _pods_behind(session: Session, ref: Ref) -> list[Ref]:
+async def _pods_behind(session: Session, ref: Ref) -> list[Manifest]:
     """The pods that an object owns, however many owners are between them."""
     found = await session.cluster.get(ref)
     if ref.kind == POD:
-        return [ref]
+        return [found]
     if ref.kind not in (PR, DEPLOYMENT, REPLICA_SET):
         raise InvalidInput(f"{ref} has no log", cure="name a pod, a deployment or a pr")
     owners = {uid_of(found)}
-    pods: list[Ref] = []
+    pods: list[Manifest] = []
     for kind in (DEPLOYMENT, REPLICA_SET, POD):
         listing = await session.cluster.list(kind, namespace=ref.namespace)
         owned = [item for item in listing.items if text(controller_of(item), "uid") in owners]
         owners |= {uid_of(item) for item in owned}
-        pods += [ref_of(item) for item in owned if kind == POD]
-    return sorted(pods)
+        pods += owned if kind == POD else []
+    return sorted(pods, key=name_of)
 
 
 def _emitter(*, prefixes: bool) -> Callable[[str, bytes], None]:
