@@ -60,19 +60,22 @@ def test_a_deployment_is_ready_when_all_its_replicas_are_new_and_available() -> 
 
 @pytest.mark.parametrize(
     "child",
-    [
-        deployment(2, 2, 2, observed=1),
-        deployment(1, 2, 2),
-        deployment(2, 2, 3),
-        deployment(2, 1, 2),
-        made("Deployment", spec={}),
-    ],
-    ids=["not seen yet", "not updated", "old ones left", "not available", "no status"],
+    [deployment(1, 2, 2), deployment(2, 2, 3), deployment(2, 1, 2)],
+    ids=["not updated", "old ones left", "not available"],
 )
-def test_a_deployment_on_its_way_is_rolling_out(child: Any) -> None:
+def test_a_deployment_on_its_way_counts_its_new_replicas(child: Any) -> None:
     found = health(child)
     assert (found.ready, found.reason) == (False, "RollingOut")
     assert "new replicas are ready" in found.message
+
+
+@pytest.mark.parametrize(
+    "child", [deployment(2, 2, 2, observed=1), made("Deployment", spec={})], ids=["not seen yet", "no status"]
+)
+def test_a_deployment_whose_change_was_not_seen_yet_is_not_judged_by_its_old_pods(child: Any) -> None:
+    found = health(child)
+    assert (found.ready, found.reason) == (False, "RollingOut")
+    assert "about to be started" in found.message
 
 
 def test_a_deployment_that_wants_no_pods_is_ready() -> None:

@@ -86,7 +86,9 @@ def _deployment(child: Manifest, owned: Owned) -> Trouble | None:
     wanted = number(child, "spec", "replicas", default=1)
     updated, available = number(child, "status", "updatedReplicas"), number(child, "status", "availableReplicas")
     superseded = number(child, "status", "replicas") - updated
-    if _is_observed(child) and updated >= wanted and superseded <= 0 and available >= wanted:
+    if not _is_observed(child):  # what the pods say now, they say of an earlier version
+        return ROLLING_OUT, "a new version is about to be started"
+    if updated >= wanted and superseded <= 0 and available >= wanted:
         return None
     newest = _newest_first(child, owned)[:1]
     return (
