@@ -16,8 +16,8 @@ from pathlib import Path
 from bench.first_answer import Started, bare_start
 from bench.machine import Bench, bench_machine, line, opened
 from greenroom.app.wiring import SystemClock
-from greenroom.local.images import CONCURRENT_BUILDS
-from greenroom.local.store import Store
+from greenroom.local.storage.store import Store
+from greenroom.local.workloads.images import CONCURRENT_BUILDS
 from greenroom.model.manifest import ENVIRONMENT_LABEL, PR, Manifest, condition_of, items, labels_of, text
 
 N = 100

@@ -1,6 +1,6 @@
 """The seams of the program: small protocols that flows use and adapters fill.
 
-``local.store`` and ``adapters.kube`` are a Cluster, ``adapters.ads`` a Gateway, ``runtime.informer`` a Reader.
+``local.storage.store`` and ``adapters.kube`` are a Cluster, ``adapters.ads`` a Gateway, ``runtime.informer`` a Reader.
 """
 
 from __future__ import annotations

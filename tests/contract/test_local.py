@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.contract.suite import MANAGER, ClusterContract, Compact, secret
 
-from greenroom.local.store import Store
+from greenroom.local.storage.store import Store
 from greenroom.model.manifest import NAMESPACE, SECRET, Ref
 from greenroom.ports import Cluster
 

@@ -12,8 +12,8 @@ from tests.contract.suite import MANAGER, ClusterContract, Compact, secret
 
 from greenroom.adapters.kube import KubeCluster
 from greenroom.adapters.kubeconfig import Connection
-from greenroom.local.api import make_app, running
-from greenroom.local.store import Store
+from greenroom.local.api.server import make_app, running
+from greenroom.local.storage.store import Store
 from greenroom.model.errors import NotFound
 from greenroom.model.manifest import SECRET, Manifest
 from greenroom.ports import Cluster

@@ -30,7 +30,7 @@ from tests.flows.world import (
 from tests.virtual import run, virtual_time
 
 from greenroom.flows.intake import Intake, Result
-from greenroom.local.store import Store
+from greenroom.local.storage.store import Store
 from greenroom.model.errors import Unavailable
 from greenroom.model.manifest import REVIEW_APP, Manifest, Ref, name_of, table
 from greenroom.model.pull import Action, PullEvent, PullRequest

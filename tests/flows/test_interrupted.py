@@ -25,7 +25,7 @@ from tests.flows.world import (
 )
 from tests.virtual import run
 
-from greenroom.local.store import Store
+from greenroom.local.storage.store import Store
 from greenroom.model.manifest import EVENT, PR, REVIEW_APP, Kind, Manifest, Ref, text
 from greenroom.ports import Resource
 

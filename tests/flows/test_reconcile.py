@@ -23,7 +23,7 @@ from tests.flows.world import (
 )
 from tests.virtual import run, virtual_time
 
-from greenroom.local.store import Store
+from greenroom.local.storage.store import Store
 from greenroom.model.errors import Invalid, NotFound, Unavailable
 from greenroom.model.manifest import CONFIG_MAP, DEPLOYMENT, PR, REVIEW_APP, Manifest, Ref, kind_of, name_of, ref_of
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from greenroom.flows.intake import Intake
 from greenroom.flows.reconcile import Reconcile
-from greenroom.local.store import Store
+from greenroom.local.storage.store import Store
 from greenroom.model.manifest import PR, REVIEW_APP, Kind, Manifest, Ref, name_of
 from greenroom.model.pull import Action, PullEvent, PullRequest
 from greenroom.runtime.informer import Informers

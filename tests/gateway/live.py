@@ -11,12 +11,12 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from aiohttp import ClientSession, TCPConnector, web
+from tests.gateway.world import GATEWAY, World
 
 from greenroom.adapters.ads import AdsServer
 from greenroom.core.envoy import snapshot
 from greenroom.core.routing import Router
 from greenroom.local.envoy_process import EnvoyProcess, bootstrap, envoy_binary
-from tests.gateway.world import GATEWAY, World
 
 NAME = f"{GATEWAY.namespace}/{GATEWAY.name}"
 DEADLINE_SECONDS = 20.0

@@ -10,13 +10,11 @@ from pathlib import Path
 
 import pytest
 from aiohttp import WSMsgType
+from tests.gateway.live import Backends, Gateway, free_port, gateway, until
+from tests.gateway.world import World, environment, find, route, running, stage
 
 from greenroom.adapters.ads import AdsServer
-from greenroom.core.xds import LISTENER, ROUTES, Snapshot, XdsResource
 from greenroom.model.manifest import DEPLOYMENT
-from greenroom.model.mesh import GATEWAY_ROUTE
-from tests.gateway.live import NAME, Backends, Gateway, free_port, gateway, until
-from tests.gateway.world import CREATED, NAMESPACE, World, environment, find, route, running, stage
 
 A, B = "a" * 40, "b" * 40
 LATER = "2026-11-23T11:00:00Z"

@@ -14,9 +14,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
-from greenroom.local.store import Store
-from greenroom.local.timing import Timing
-from greenroom.local.workloads import Workloads
+from greenroom.local.storage.store import Store
+from greenroom.local.workloads.controllers import Workloads
+from greenroom.local.workloads.timing import Timing
 from greenroom.model.manifest import (
     DEPLOYMENT,
     POD,

@@ -1,4 +1,4 @@
-"""A cluster of a few objects in memory, and its API server: what the tests of ``local.api`` speak to."""
+"""A cluster of a few objects in memory, and its API server: what the tests of ``local.api.server`` speak to."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import aiohttp
 
-from greenroom.local.api import make_app, running
+from greenroom.local.api.server import make_app, running
 from greenroom.model.errors import (
     NotFound,
     UnknownKind,

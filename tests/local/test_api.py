@@ -18,7 +18,7 @@ from tests.local.shelf import TOKEN, Shelf, no_logs, served, session, status_of
 from greenroom.adapters import kubeconfig
 from greenroom.adapters.kube import KubeCluster
 from greenroom.adapters.kubeconfig import Connection
-from greenroom.local.api import BODY_LIMIT, make_app, running, write_kubeconfig
+from greenroom.local.api.server import BODY_LIMIT, make_app, running, write_kubeconfig
 from greenroom.model.errors import (
     AlreadyExists,
     ClusterError,

@@ -14,7 +14,7 @@ from tests.local.shelf import TOKEN, Shelf, no_logs, served, session, status_of,
 
 from greenroom.adapters.kube import KubeCluster
 from greenroom.adapters.kubeconfig import Connection
-from greenroom.local.api import make_app, running
+from greenroom.local.api.server import make_app, running
 from greenroom.model.errors import Expired
 from greenroom.model.manifest import CONFIG_MAP, POD
 from greenroom.model.watch import Change, WatchEvent

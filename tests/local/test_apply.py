@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenroom.local.apply import Owners, apply, owners_from, plain, same
-from greenroom.local.schema import ATOMIC, schema_of
+from greenroom.local.storage.apply import Owners, apply, owners_from, plain, same
+from greenroom.local.storage.schema import ATOMIC, schema_of
 from greenroom.model.errors import Conflict, Invalid
 from greenroom.model.manifest import DEPLOYMENT, Json, Manifest, get, items, table, text
 

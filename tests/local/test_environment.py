@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenroom.local.environment import ConfigError, Environment, Lookup, environment, expand
-from greenroom.local.mounts import MOUNTS, mount
+from greenroom.local.workloads.environment import ConfigError, Environment, Lookup, environment, expand
+from greenroom.local.workloads.mounts import MOUNTS, mount
 from greenroom.model.manifest import CONFIG_MAP, SECRET, Json, Manifest, Ref
 
 POD: Manifest = {

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from tests.local.machine import INSTANCE, TIMING, Repository, deployment, image, machine, true
 
-from greenroom.local import procfile
-from greenroom.local.images import Asked, Building, Built, Images, ImageState, Missing, Unusable
 from greenroom.local.instance import marked
+from greenroom.local.workloads import procfile
+from greenroom.local.workloads.images import Asked, Building, Built, Images, ImageState, Missing, Unusable
 
 
 @pytest.fixture

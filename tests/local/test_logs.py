@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 from tests.local.machine import true
 
-from greenroom.local.logs import BURST_BYTES, LogWriter, older, read
+from greenroom.local.workloads.logs import BURST_BYTES, LogWriter, older, read
 
 
 async def everything(path: Path, tail: int | None = None) -> bytes:

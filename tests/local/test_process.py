@@ -12,9 +12,9 @@ import pytest
 from tests.local.machine import true
 
 from greenroom.local import instance
-from greenroom.local.logs import LogWriter
-from greenroom.local.portpool import PortPool
-from greenroom.local.process import Process
+from greenroom.local.workloads.logs import LogWriter
+from greenroom.local.workloads.portpool import PortPool
+from greenroom.local.workloads.process import Process
 from greenroom.model.errors import Unavailable
 
 MARKERS = {instance.INSTANCE: f"test-process-{os.getpid()}"}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.local.machine import Machine, Repository, deployment, machine, named, port_of, until
 
-from greenroom.local.services import endpoint_slice, selects_pod, service_ports
+from greenroom.local.workloads.services import endpoint_slice, selects_pod, service_ports
 from greenroom.model.manifest import (
     DEPLOYMENT,
     ENDPOINT_SLICE,

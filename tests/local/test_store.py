@@ -11,7 +11,7 @@ from typing import cast
 
 import pytest
 
-from greenroom.local.store import Store
+from greenroom.local.storage.store import Store
 from greenroom.model.errors import Expired, Forbidden, Invalid, NotFound, UnknownKind
 from greenroom.model.manifest import (
     CONFIG_MAP,

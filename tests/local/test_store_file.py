@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from greenroom.local.store import Store
+from greenroom.local.storage.store import Store
 from greenroom.model.errors import Conflict, GreenroomError, NotFound, Unavailable
 from greenroom.model.manifest import CONFIG_MAP, Json, Ref, get, name_of, owner_reference, ref_of, text
 

@@ -27,7 +27,7 @@ from tests.local.machine import (
 )
 
 from greenroom.local import instance
-from greenroom.local.store import Store
+from greenroom.local.storage.store import Store
 from greenroom.model.manifest import (
     COMMIT_ANNOTATION,
     DEPLOYMENT,

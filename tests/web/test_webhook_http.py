@@ -17,7 +17,7 @@ from tests.flows.world import REPOSITORY, A, B, World, review_app, world
 
 from greenroom.core.webhook import BODY_LIMIT, signature
 from greenroom.local.forge import payload
-from greenroom.local.store import Store
+from greenroom.local.storage.store import Store
 from greenroom.model.errors import InvalidInput, Unavailable
 from greenroom.model.manifest import Manifest
 from greenroom.web.app import make_app

@@ -1,4 +1,4 @@
-"""A ``ports.Cluster`` over the Kubernetes REST API: a real cluster's, or the one-machine cluster's (``local.api``).
+"""A ``ports.Cluster`` over Kubernetes REST: a real API server or the one-machine cluster (``local.api``).
 
 Objects are handed out without ``metadata.managedFields``: nobody reads them, and they are half of an object's size.
 Connection, encoding and errors are in ``adapters.kube_http``, the URLs of kinds in ``adapters.kube_discovery``.

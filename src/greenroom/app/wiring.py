@@ -20,10 +20,11 @@ from greenroom.app.settings import OneMachineSettings, Running
 from greenroom.flows.intake import Intake
 from greenroom.flows.reconcile import Reconcile
 from greenroom.flows.route import Routes
-from greenroom.local import api, instance
+from greenroom.local import instance
+from greenroom.local.api import server as api
 from greenroom.local.gateway import Gateways
-from greenroom.local.store import Store
-from greenroom.local.workloads import Workloads
+from greenroom.local.storage.store import Store
+from greenroom.local.workloads.controllers import Workloads
 from greenroom.model.errors import GreenroomError, InvalidInput, NotFound
 from greenroom.model.manifest import (
     NAMESPACE,

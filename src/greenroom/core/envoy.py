@@ -19,7 +19,7 @@ from envoy.config.route.v3 import route_components_pb2, route_pb2
 # Imported for their types, which the configuration names.
 from envoy.extensions.access_loggers.file.v3 import file_pb2  # noqa: F401
 from envoy.extensions.filters.http.router.v3 import router_pb2  # noqa: F401
-from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2  # noqa: F401
+from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
 from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2  # noqa: F401
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2  # noqa: F401
 from google.protobuf.json_format import ParseDict
@@ -117,8 +117,12 @@ def _endpoints(cluster: str, endpoints: tuple[Endpoint, ...]) -> XdsResource:
 
 @lru_cache(_REMEMBERED)
 def _listener(listener: Listener, bind: str) -> XdsResource:
-    config = listener_config(listener, bind)
-    return _resource(listener_name(listener, bind), ParseDict(config, listener_pb2.Listener()))
+    made = ParseDict(listener_config(listener, bind), listener_pb2.Listener())
+    # ParseDict serialises what is inside an Any with its maps in any order, another one in each process.
+    packed = made.filter_chains[0].filters[0].typed_config
+    connections = http_connection_manager_pb2.HttpConnectionManager.FromString(packed.value)
+    packed.value = connections.SerializeToString(deterministic=True)
+    return _resource(listener_name(listener, bind), made)
 
 
 def _routes(table: RouteTable) -> XdsResource:

@@ -34,7 +34,12 @@ RETRY_POLICY: dict[str, Json] = {
 
 
 def virtual_host(host: VirtualHost) -> dict[str, Json]:
-    return {"name": host.domain, "domains": [host.domain], "routes": [_route(route) for route in host.routes]}
+    return {
+        "name": host.domain,
+        "domains": [host.domain],
+        "routes": [_route(route) for route in host.routes],
+        "retry_policy": RETRY_POLICY,
+    }
 
 
 def _route(route: Route) -> dict[str, Json]:
@@ -89,7 +94,6 @@ def _action(route: Route) -> dict[str, Json]:
         "cluster": route.cluster,
         "timeout": f"{route.timeout:g}s",
         "idle_timeout": f"{route.idle:g}s",
-        "retry_policy": RETRY_POLICY,
     }
     if route.host:
         action |= {"host_rewrite_literal": route.host, "append_x_forwarded_host": True}

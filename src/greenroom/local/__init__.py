@@ -1,4 +1,5 @@
-"""The one-machine cluster: objects in SQLite, Deployments as processes, images as built commits, Envoy as a child.
+"""The one-machine cluster. It is no Kubernetes emulator: what it does not run it stores, and says so.
 
-It is no Kubernetes emulator. What it does not run it stores, and says so.
+``storage`` keeps the objects, ``api`` serves them to the command line, ``workloads`` runs Deployments as processes,
+``gateway`` runs the Envoys, ``forge`` makes the webhooks that a forge would send.
 """

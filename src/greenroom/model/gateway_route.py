@@ -163,7 +163,7 @@ def _value_match(name: str, how: str, value: Json, *, invert: bool, path: str) -
                 raise invalid(path, "must have an end greater than its start")
             return ValueMatch(name, ValueKind.RANGE, start=start, end=end, invert=invert)
         case _:
-            raise Refused("NotSupportedYet", "is not supported by this gateway yet", path=path)
+            raise Refused("NotSupportedYet", "not supported by this gateway yet", path=path)
 
 
 def _query(parameter: Json, path: str) -> ValueMatch:

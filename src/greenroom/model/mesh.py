@@ -152,7 +152,7 @@ def parse_virtual_node(manifest: Manifest) -> VirtualNode:
     port, protocol = _port_mapping(manifest)
     hostname = text(manifest, "spec", "serviceDiscovery", "dns", "hostname")
     if not hostname:
-        raise invalid("spec.serviceDiscovery.dns.hostname", "is missing: it names the Service to send requests to")
+        raise invalid("spec.serviceDiscovery.dns.hostname", "missing: it names the Service to send requests to")
     return VirtualNode(
         ref=ref,
         created=text(manifest, "metadata", "creationTimestamp"),
@@ -208,7 +208,7 @@ def _check(value: Json, shape: Shape, path: str) -> None:
     for step, below in _steps(value):
         where = f"{path}{step}" if step.startswith("[") else f"{path}.{step}"
         if step not in shape:
-            raise Refused("NotSupportedYet", "is not supported by this gateway yet", path=where)
+            raise Refused("NotSupportedYet", "not supported by this gateway yet", path=where)
         inner = shape[step]
         if inner is not None:
             _check(below, inner, where)

@@ -16,6 +16,7 @@ _LONGEST = 255
 _MOST_REPEATS = 1000
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _ESCAPED = frozenset("dDwWsSbBA" + "tnrfv" + ".^$*+?()[]{}|\\/-~!@#%&=:;,<>'\"` ")
+_SPECIAL = frozenset(".^$*+?()[]{}|\\")
 _GROUP = re.compile(r"\(\?(?!:|P<[A-Za-z_]\w*>)")
 _POSSESSIVE = re.compile(r"[*+?}]\+")
 _NESTED_SET = re.compile(r"\[[^\]]*(\[|--|&&|~~|\|\|)")
@@ -67,4 +68,4 @@ def _syntax(pattern: str) -> str:
 
 def quoted(text: str) -> str:
     """A regular expression that matches ``text`` itself, in RE2's syntax."""
-    return "".join(char if char.isalnum() or char == "_" or not char.isascii() else f"\\{char}" for char in text)
+    return "".join(f"\\{char}" if char in _SPECIAL else char for char in text)

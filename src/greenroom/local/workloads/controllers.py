@@ -11,16 +11,16 @@ import shutil
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
-from greenroom.local.broadcast import Broadcast
-from greenroom.local.deployments import Deployments
-from greenroom.local.images import Images
-from greenroom.local.kubelet import Kubelet
-from greenroom.local.launch import Host
-from greenroom.local.notrun import NotRun
-from greenroom.local.pods import pod_folder
-from greenroom.local.portpool import PortPool
-from greenroom.local.services import Services
-from greenroom.local.timing import DEFAULT_TIMING, Timing
+from greenroom.local.workloads.broadcast import Broadcast
+from greenroom.local.workloads.deployments import Deployments
+from greenroom.local.workloads.images import Images
+from greenroom.local.workloads.kubelet import Kubelet
+from greenroom.local.workloads.launch import Host
+from greenroom.local.workloads.notrun import NotRun
+from greenroom.local.workloads.pods import pod_folder
+from greenroom.local.workloads.portpool import PortPool
+from greenroom.local.workloads.services import Services
+from greenroom.local.workloads.timing import DEFAULT_TIMING, Timing
 from greenroom.model.manifest import DEPLOYMENT, POD, REPLICA_SET, Manifest, items, table, text, uid_of
 from greenroom.ports import Clock, Cluster
 from greenroom.runtime.controller import Controller

@@ -1,4 +1,4 @@
-"""The document in which an API server says what it serves, as plain data for ``local.api``.
+"""The document in which an API server says what it serves, as plain data for ``api.server``.
 
 It is Kubernetes' aggregated discovery (v2, since 1.30): all groups, their versions and kinds at once.
 """

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from greenroom.local.apply import Owners
+from greenroom.local.storage.apply import Owners
 from greenroom.model.manifest import Kind, Manifest, Ref, items, text, uid_of
 
 

@@ -3,8 +3,9 @@
 Memory is the authority for reads; a write is in the file before anybody hears of it, and if it cannot be written
 nothing has changed. Objects are never changed in place, so the same mapping is handed to every reader.
 
-An apply passes ``local.admission`` (is it valid?), ``local.apply`` (merge, field ownership), a ``local.transaction``
-with ``local.garbage`` (what follows from it), ``local.database``, and last the ``local.history`` that watches read.
+An apply passes ``storage.admission`` (is it valid?), ``storage.apply`` (merge, field ownership), a
+``storage.transaction`` with ``storage.garbage`` (what follows from it), ``storage.database``, and last the
+``storage.history`` that watches read.
 """
 
 from __future__ import annotations
@@ -17,18 +18,18 @@ from uuid import uuid4
 
 import msgspec
 
-from greenroom.local import garbage
-from greenroom.local.admission import OBJECT_LIMIT, admit, identify
-from greenroom.local.apply import Owners, plain, same
-from greenroom.local.apply import apply as merge
-from greenroom.local.database import Database
-from greenroom.local.history import History, Scope
-from greenroom.local.kinds import Kinds
-from greenroom.local.objects import Entry, Objects
-from greenroom.local.schema import ATOMIC, schema_of
-from greenroom.local.selector import Selector
-from greenroom.local.statelock import StateLock
-from greenroom.local.transaction import Transaction, rfc3339
+from greenroom.local.storage import garbage
+from greenroom.local.storage.admission import OBJECT_LIMIT, admit, identify
+from greenroom.local.storage.apply import Owners, plain, same
+from greenroom.local.storage.apply import apply as merge
+from greenroom.local.storage.database import Database
+from greenroom.local.storage.history import History, Scope
+from greenroom.local.storage.kinds import Kinds
+from greenroom.local.storage.objects import Entry, Objects
+from greenroom.local.storage.schema import ATOMIC, schema_of
+from greenroom.local.storage.selector import Selector
+from greenroom.local.storage.statelock import StateLock
+from greenroom.local.storage.transaction import Transaction, rfc3339
 from greenroom.model.errors import Conflict, Expired, Forbidden, Invalid, NotFound
 from greenroom.model.manifest import (
     NAMESPACE,

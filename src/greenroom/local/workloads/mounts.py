@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-from greenroom.local.environment import ConfigError, Lookup, data_of
+from greenroom.local.workloads.environment import ConfigError, Lookup, data_of
 from greenroom.model.manifest import CONFIG_MAP, SECRET, Json, Manifest, get, items, table, text
 
 MOUNTS = "GREENROOM_MOUNTS"

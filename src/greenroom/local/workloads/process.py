@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from greenroom.local.instance import kill_marked
-from greenroom.local.logs import LogWriter
+from greenroom.local.workloads.logs import LogWriter
 
 _DRAIN_SECONDS = 1.0
 

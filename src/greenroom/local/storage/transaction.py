@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from greenroom.local.apply import Owners
-from greenroom.local.history import Changed, at_version
-from greenroom.local.objects import Entry, Objects
+from greenroom.local.storage.apply import Owners
+from greenroom.local.storage.history import Changed, at_version
+from greenroom.local.storage.objects import Entry, Objects
 from greenroom.model.manifest import Manifest, Ref
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import msgspec
 from aiohttp import web
 
-from greenroom.local.api_errors import Refused
+from greenroom.local.api.errors import Refused
 from greenroom.model.errors import UnknownKind
 from greenroom.model.manifest import Json, Manifest, Ref, kind_of, name_of, table, text
 from greenroom.model.watch import Resource

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 
-from greenroom.local.transaction import Transaction, rfc3339
+from greenroom.local.storage.transaction import Transaction, rfc3339
 from greenroom.model.manifest import (
     NAMESPACE,
     POD,

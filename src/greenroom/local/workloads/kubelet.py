@@ -1,7 +1,7 @@
 """The runner of pods: for each Pod of the cluster its processes, and of each process the truth in the Pod's status.
 
-A reconcile only begins things and reports; what takes time happens in a ``local.pods.PodRun``, which asks for the next
-reconcile when it has news. So a pod that hangs holds up nobody.
+A reconcile only begins things and reports; what takes time happens in a ``workloads.pods.PodRun``, which asks for the
+next reconcile when it has news. So a pod that hangs holds up nobody.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from contextlib import suppress
 import structlog
 
 from greenroom.core.replicas import has_ended, is_ready
-from greenroom.local import logs
-from greenroom.local.containers import grace_seconds
-from greenroom.local.launch import Host
-from greenroom.local.pods import PORTS_ANNOTATION, PodRun, log_path, pod_folder
+from greenroom.local.workloads.containers import grace_seconds
+from greenroom.local.workloads import logs
+from greenroom.local.workloads.launch import Host
+from greenroom.local.workloads.pods import PORTS_ANNOTATION, PodRun, log_path, pod_folder
 from greenroom.model.errors import ClusterError, Conflict, NotFound
 from greenroom.model.manifest import (
     CONFIG_MAP,

@@ -10,8 +10,8 @@ import re
 from base64 import b64encode
 from collections.abc import Mapping
 
-from greenroom.local.apply import plain
-from greenroom.local.schema import schema_of
+from greenroom.local.storage.apply import plain
+from greenroom.local.storage.schema import schema_of
 from greenroom.model.errors import Invalid
 from greenroom.model.manifest import NAMESPACE, SECRET, SERVICE, Json, Manifest, get, kind_of, table, text
 from greenroom.model.watch import Resource

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
 from greenroom.core.replicas import has_ended, is_ready
-from greenroom.local.environment import UNDECLARED
-from greenroom.local.pods import ports_of
-from greenroom.local.podstatus import HOST_IP
+from greenroom.local.workloads.environment import UNDECLARED
+from greenroom.local.workloads.pods import ports_of
+from greenroom.local.workloads.podstatus import HOST_IP
 from greenroom.model.errors import Conflict, NotFound
 from greenroom.model.manifest import (
     ENDPOINT_SLICE,

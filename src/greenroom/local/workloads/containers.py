@@ -1,7 +1,7 @@
 """One container of a pod: wait for its image and its configuration, run it, probe it, start it again.
 
-What it does shows in its ``status``; whoever made it is told when that changed. ``local.launch`` says how its process
-is started, ``local.pods`` puts containers together to pods.
+What it does shows in its ``status``; whoever made it is told when that changed. ``workloads.launch`` says how its
+process is started, ``workloads.pods`` puts containers together to pods.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 
-from greenroom.local.environment import ConfigError
-from greenroom.local.images import Asked, Building, Built, Missing, Unusable
-from greenroom.local.launch import Host, Launch, launch_of
-from greenroom.local.logs import LogWriter
-from greenroom.local.podstatus import ContainerStatus, Running, State, Terminated, Waiting, state_manifest
-from greenroom.local.probes import Probe, listening_probe
-from greenroom.local.process import Process
+from greenroom.local.workloads.environment import ConfigError
+from greenroom.local.workloads.images import Asked, Building, Built, Missing, Unusable
+from greenroom.local.workloads.launch import Host, Launch, launch_of
+from greenroom.local.workloads.logs import LogWriter
+from greenroom.local.workloads.podstatus import ContainerStatus, Running, State, Terminated, Waiting, state_manifest
+from greenroom.local.workloads.probes import Probe, listening_probe
+from greenroom.local.workloads.process import Process
 from greenroom.model.errors import GreenroomError
 from greenroom.model.manifest import Json, Manifest, number, table, text
 

@@ -17,14 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from greenroom.local import instance
-from greenroom.local.broadcast import Broadcast
-from greenroom.local.environment import ConfigError, Environment, Lookup, environment, expand
-from greenroom.local.images import Built, Images
-from greenroom.local.mounts import checked_name, mount
-from greenroom.local.portpool import PortPool
-from greenroom.local.probes import Probe, probe_of
-from greenroom.local.procfile import shell
-from greenroom.local.timing import Timing
+from greenroom.local.workloads.broadcast import Broadcast
+from greenroom.local.workloads.environment import ConfigError, Environment, Lookup, environment, expand
+from greenroom.local.workloads.images import Built, Images
+from greenroom.local.workloads.mounts import checked_name, mount
+from greenroom.local.workloads.portpool import PortPool
+from greenroom.local.workloads.probes import Probe, probe_of
+from greenroom.local.workloads.procfile import shell
+from greenroom.local.workloads.timing import Timing
 from greenroom.model.errors import GreenroomError
 from greenroom.model.manifest import Json, Manifest, items, number, text, uid_of
 from greenroom.ports import Clock

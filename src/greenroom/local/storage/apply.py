@@ -4,7 +4,7 @@ The rules are those of Kubernetes' structured-merge-diff. Each manager owns the 
 last. Applying merges the given fields into the object and then removes what the manager owned, gives no more, and
 nobody else owns. Changing a value that another manager owns is a conflict, or with ``force`` takes it from them.
 
-A path leads through the fields of objects and the keys of associative lists (``local.schema``). It ends at a scalar,
+A path leads through the fields of objects and the keys of associative lists (``storage.schema``). It ends at a scalar,
 at an atomic list, at an empty object, or at an item of an associative list. Values given are plain JSON without nulls
 (``plain``); nothing is ever changed in place, and what a merge leaves alone is the same object as before.
 """
@@ -16,7 +16,7 @@ from functools import lru_cache
 from math import isfinite
 from typing import TypeAlias
 
-from greenroom.local.schema import ATOMIC, KEY_DEFAULTS, MEMBER, Schema
+from greenroom.local.storage.schema import ATOMIC, KEY_DEFAULTS, MEMBER, Schema
 from greenroom.model.errors import Conflict, Invalid
 from greenroom.model.manifest import Json, Manifest, get, items, table, text
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import msgspec
 
-from greenroom.local.apply import owners_from
-from greenroom.local.objects import Entry
+from greenroom.local.storage.apply import owners_from
+from greenroom.local.storage.objects import Entry
 from greenroom.model.errors import GreenroomError, Unavailable
 from greenroom.model.manifest import Kind, Ref, ref_of, uid_of
 
@@ -58,7 +58,7 @@ class Saved:
 
 
 class Database:
-    """An open database. Only one process may have it open for writing (``local.statelock``)."""
+    """An open database. Only one process may have it open for writing (``storage.statelock``)."""
 
     def __init__(self, path: Path) -> None:
         """Open or create it. Raises GreenroomError when the file is damaged, foreign, of a newer Greenroom, or full."""

@@ -1,9 +1,9 @@
 """Images of one machine: an image is a commit of a git repository that was checked out and built.
 
 The commit is the end of the tag (``…:pr7-<commit>``). Asking for an image starts its build: a git worktree
-(``local.worktrees``), then the ``build:`` line of its Procfile. The tree is built at its final place, because builds
-write absolute paths, and counts as built when a marker beside it says so; whoever kills Greenroom in between leaves a
-tree without a marker, which the next attempt replaces.
+(``workloads.worktrees``), then the ``build:`` line of its Procfile. The tree is built at its final place, because
+builds write absolute paths, and counts as built when a marker beside it says so; whoever kills Greenroom in between
+leaves a tree without a marker, which the next attempt replaces.
 
 All containers of an image share one tree as their working folder. What they write there they write for each other.
 """
@@ -21,13 +21,13 @@ from weakref import WeakValueDictionary
 
 import structlog
 
-from greenroom.local import procfile
-from greenroom.local.broadcast import Broadcast
 from greenroom.local.instance import INSTANCE, base_environment
-from greenroom.local.logs import LogWriter
-from greenroom.local.process import Process
-from greenroom.local.timing import Timing
-from greenroom.local.worktrees import GitError, Worktrees
+from greenroom.local.workloads.broadcast import Broadcast
+from greenroom.local.workloads import procfile
+from greenroom.local.workloads.logs import LogWriter
+from greenroom.local.workloads.process import Process
+from greenroom.local.workloads.timing import Timing
+from greenroom.local.workloads.worktrees import GitError, Worktrees
 from greenroom.model.errors import GreenroomError
 
 log = structlog.get_logger(__name__)

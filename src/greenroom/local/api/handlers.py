@@ -8,9 +8,9 @@ from typing import Protocol
 import msgspec
 from aiohttp import web
 
-from greenroom.local.api_errors import Refused, error_status, success_status
-from greenroom.local.api_requests import Target, body_of, flag, identified, refuse, target_of, whole_number
-from greenroom.local.api_streams import Streams
+from greenroom.local.api.errors import Refused, error_status, success_status
+from greenroom.local.api.requests import Target, body_of, flag, identified, refuse, target_of, whole_number
+from greenroom.local.api.streams import Streams
 from greenroom.model.errors import ClusterError
 from greenroom.model.manifest import Json, Ref, get, items, text
 from greenroom.model.watch import Change

@@ -6,7 +6,7 @@ for is refused, with the reason. kubectl cannot use it: without TLS it sends no 
 
 It listens on 127.0.0.1 only and wants a bearer token, because every user of the machine, and every page in a browser
 on it, can reach that address. A page whose host name was pointed here (DNS rebinding) gives itself away by its Host
-header. The handlers are in ``local.api_handlers``.
+header. The handlers are in ``api.handlers``.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ import yaml
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from greenroom.local import api_discovery as discovery
-from greenroom.local.api_errors import Refused, error_status, refused_status, respond
-from greenroom.local.api_handlers import Handlers, LogSource, answer
-from greenroom.local.api_streams import Streams
+from greenroom.local.api.errors import Refused, error_status, refused_status, respond
+from greenroom.local.api.handlers import Handlers, LogSource, answer
+from greenroom.local.api import discovery
+from greenroom.local.api.streams import Streams
 from greenroom.model.errors import ClusterError
 from greenroom.ports import Cluster
 

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
-from greenroom.local.selector import Selector
+from greenroom.local.storage.selector import Selector
 from greenroom.model.errors import Expired
 from greenroom.model.manifest import Manifest, labels_of, table, text
 from greenroom.model.watch import Change, WatchEvent

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import aiohttp
 
-from greenroom.local.environment import UNDECLARED, ConfigError
+from greenroom.local.workloads.environment import UNDECLARED, ConfigError
 from greenroom.model.manifest import Json, get, items, number, text
 
 HOST = "127.0.0.1"

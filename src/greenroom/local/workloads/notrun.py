@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from greenroom.local.podstatus import stamp
+from greenroom.local.workloads.podstatus import stamp
 from greenroom.model.errors import NotFound
 from greenroom.model.manifest import EVENT, Json, Kind, Manifest, Ref, name_of, owner_reference, ref_of, text, uid_of
 from greenroom.ports import Clock, Cluster

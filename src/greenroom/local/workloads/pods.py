@@ -1,6 +1,6 @@
 """One pod on this machine: its ports, its init containers in their order, then its containers, and their end.
 
-``local.kubelet`` decides which pods there are; ``local.containers`` knows what a container does.
+``workloads.kubelet`` decides which pods there are; ``workloads.containers`` knows what a container does.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from pathlib import Path
 
 import structlog
 
-from greenroom.local.containers import Container
-from greenroom.local.environment import UNDECLARED
-from greenroom.local.launch import Host
-from greenroom.local.logs import LogWriter
-from greenroom.local.podstatus import earlier_status, pod_status
+from greenroom.local.workloads.containers import Container
+from greenroom.local.workloads.environment import UNDECLARED
+from greenroom.local.workloads.launch import Host
+from greenroom.local.workloads.logs import LogWriter
+from greenroom.local.workloads.podstatus import earlier_status, pod_status
 from greenroom.model.manifest import Json, Manifest, annotations_of, items, number, text, uid_of
 
 PORTS_ANNOTATION = "greenroom.dev/ports"

@@ -1,0 +1,1 @@
+"""The object store: Kubernetes' semantics of list, watch, apply and delete, in memory and in a SQLite file."""

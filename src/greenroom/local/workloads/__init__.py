@@ -1,0 +1,1 @@
+"""Deployments as processes, images as built commits of a git repository, Services as ports of this machine."""
