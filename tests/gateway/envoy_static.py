@@ -40,7 +40,7 @@ def complaint(snapshot: Snapshot, folder: Path) -> str:
     """What Envoy says against the same resources in a file; ``""`` when it takes them."""
     file = folder / "static.yaml"
     file.write_text(yaml.safe_dump({"static_resources": _static(readable(snapshot))}))
-    argv = [envoy_binary(), "--mode", "validate", "--log-level", "error", "--config-path", file]
+    argv = [str(envoy_binary()), "--mode", "validate", "--log-level", "error", "--config-path", str(file)]
     done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=30)
     return "" if done.returncode == 0 else done.stderr + done.stdout
 

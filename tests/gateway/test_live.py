@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -131,15 +132,19 @@ async def test_the_application_sees_the_path_that_app_mesh_documents(
     assert (status, json.loads(body)["path"]) == (200, seen)
 
 
+def _more_than(counts: Counter[int], status: int, number: int) -> bool:
+    return counts[status] > number
+
+
 async def test_adding_environments_never_answers_503(envoy: Gateway, backends: Backends) -> None:
     port = await backends.start(A)
     world = World(*stage(port=envoy.port))
     await envoy.show(world)
     for number in range(20):
         async with envoy.polled(host(number)) as counts:
-            await until(lambda counts=counts: counts[404] > 0)
+            await until(partial(_more_than, counts, 404, 0))
             envoy.publish(world.put(*environment(number, A, port)))
-            await until(lambda counts=counts: counts[200] > 3)
+            await until(partial(_more_than, counts, 200, 3))
         assert set(counts) == {404, 200}
 
 

@@ -1,4 +1,4 @@
-"""Clusters for tests: the published manifests, rendered for pull requests, and the pods that a Deployment would make."""
+"""Clusters for tests: the published manifests, rendered for pull requests, and the pods a Deployment would make."""
 
 from __future__ import annotations
 
@@ -40,9 +40,6 @@ class World:
 
     def list(self, kind: Kind) -> Iterable[Manifest]:
         return tuple(self._objects.get(kind, {}).values())
-
-    def all(self) -> list[Manifest]:
-        return [manifest for objects in self._objects.values() for manifest in objects.values()]
 
 
 def load(name: str, **replacements: str) -> list[dict[str, Any]]:
@@ -120,8 +117,8 @@ def route(name: str, match: Mapping[str, Any], *, to: str = "web", **spec: Any) 
     if "rewrite" in spec:
         action["rewrite"] = spec.pop("rewrite")
     metadata = {"name": name, **spec.pop("metadata", {})}
-    made = {"kind": "GatewayRoute", "metadata": metadata, "spec": {"httpRoute": {"match": match, "action": action}}}
-    made["spec"] |= spec
+    route: dict[str, Any] = {"httpRoute": {"match": match, "action": action}, **spec}
+    made: dict[str, Any] = {"kind": "GatewayRoute", "metadata": metadata, "spec": route}
     return stored({"apiVersion": GATEWAY_ROUTE.api_version, **made}, created=metadata.get("creationTimestamp", CREATED))
 
 

@@ -102,7 +102,7 @@ def _is_address(address: str) -> bool:
 
 
 def _owner(endpoint: Json, namespace: str, objects: Objects) -> tuple[str, Manifest | None] | None:
-    """The commit behind an endpoint, and its ReplicaSet. None while it cannot be told, so that no wrong one is shown."""
+    """The commit behind an endpoint, and its ReplicaSet. None while it is not known, so that no wrong one is shown."""
     if text(endpoint, "targetRef", "kind") != POD.name:
         return "", None
     pod = objects.get(Ref(POD, namespace, text(endpoint, "targetRef", "name")))
