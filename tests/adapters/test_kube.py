@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 from aiohttp import web
+from tests.adapters.standin import TOKEN, Answer, StandIn, reply, status, stream
 
 from greenroom.adapters.kube import KubeCluster
-from greenroom.adapters.kubeconfig import Connection
+from greenroom.adapters.kube_connection import Connection
+from greenroom.adapters.kube_credentials import Credential
 from greenroom.model.errors import (
     AlreadyExists,
     ClusterError,
@@ -28,113 +28,11 @@ from greenroom.model.errors import (
     Unavailable,
     UnknownKind,
 )
-from greenroom.model.manifest import CONFIG_MAP, DEPLOYMENT, PR, Kind, Manifest, Ref
+from greenroom.model.manifest import CONFIG_MAP, DEPLOYMENT, PR, Kind, Manifest, Ref, name_of
 from greenroom.model.watch import Change
 
-Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-TOKEN = "very-secret-token"
 REF = Ref(CONFIG_MAP, "default", "one")
 MANIFEST: Manifest = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "one", "namespace": "default"}}
-
-
-def discovery(*groups: tuple[str, str, str, str]) -> dict[str, Any]:
-    """The aggregated discovery of (group, version, kind, plural) tuples, as kube-apiserver 1.30 sends it."""
-    return {
-        "kind": "APIGroupDiscoveryList",
-        "apiVersion": "apidiscovery.k8s.io/v2",
-        "metadata": {},
-        "items": [
-            {
-                "metadata": {"name": group, "creationTimestamp": None} if group else {"creationTimestamp": None},
-                "versions": [
-                    {
-                        "version": version,
-                        "freshness": "Current",
-                        "resources": [
-                            {
-                                "resource": plural,
-                                "responseKind": {"group": group, "version": version, "kind": kind},
-                                "scope": "Namespaced",
-                                "singularResource": kind.lower(),
-                                "verbs": ["get", "list"],
-                                "shortNames": ["x"],
-                                "subresources": [{"subresource": "status", "responseKind": {"kind": kind}}],
-                            }
-                        ],
-                    }
-                ],
-            }
-            for group, version, kind, plural in groups
-        ],
-    }
-
-
-class StandIn:
-    """An API server with the usual discovery and one answer to everything else."""
-
-    def __init__(self, answer: Answer | None = None) -> None:
-        self.answer = answer
-        self.groups = [("apps", "v1", "Deployment", "deployments")]
-        self.aggregated = True
-        self.discoveries = 0
-        self.requests: list[web.Request] = []
-
-    async def handle(self, request: web.Request) -> web.StreamResponse:
-        if request.path == "/api" and not self.aggregated:
-            return web.json_response({"kind": "APIVersions", "versions": ["v1"]})
-        if request.path == "/api":
-            return web.json_response(discovery(("", "v1", "ConfigMap", "configmaps"), ("", "v1", "Pod", "pods")))
-        if request.path == "/apis":
-            self.discoveries += 1
-            return web.json_response(discovery(*self.groups))
-        await request.read()
-        self.requests.append(request)
-        assert self.answer is not None
-        return await self.answer(request)
-
-    @asynccontextmanager
-    async def cluster(self, *, timeout: float = 30.0, watch_seconds: int = 240) -> AsyncIterator[KubeCluster]:
-        app = web.Application()
-        app.router.add_route("*", "/{path:.*}", self.handle)
-        runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
-            connection = Connection(f"http://127.0.0.1:{runner.addresses[0][1]}", TOKEN)
-            async with KubeCluster(connection, timeout=timeout, watch_seconds=watch_seconds) as cluster:
-                yield cluster
-        finally:
-            await runner.cleanup()
-
-
-def status(code: int, reason: str, message: str = "no", **details: object) -> Answer:
-    body = {"kind": "Status", "message": message, "reason": reason, "details": details, "code": code}
-    return reply(code, json.dumps(body), "application/json")
-
-
-def reply(code: int, body: str, content_type: str, headers: dict[str, str] | None = None) -> Answer:
-    async def answer(_: web.Request) -> web.Response:
-        return web.Response(status=code, text=body, content_type=content_type, headers=headers)
-
-    return answer
-
-
-def stream(*chunks: bytes, cut: bool = False, hang: bool = False) -> Answer:
-    """A watch that sends these chunks and then ends, is cut off, or falls silent."""
-
-    async def answer(request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse()
-        await response.prepare(request)
-        for chunk in chunks:
-            await response.write(chunk)
-        if hang:
-            await asyncio.Event().wait()
-        if cut and request.transport is not None:
-            request.transport.close()
-        return response
-
-    return answer
 
 
 def event(change: str, **fields: Any) -> bytes:
@@ -207,12 +105,12 @@ async def test_the_token_is_in_no_text_even_when_the_server_repeats_it() -> None
         with pytest.raises(Forbidden) as caught:
             await cluster.get(REF)
     assert TOKEN not in str(caught.value)
-    assert TOKEN not in repr(Connection("http://127.0.0.1", TOKEN))
+    assert TOKEN not in repr(Connection("http://127.0.0.1", Credential(TOKEN)))
     assert len(str(caught.value)) <= 1024
 
 
 async def test_a_server_that_is_not_there_is_unavailable(unused_tcp_port: int) -> None:
-    async with KubeCluster(Connection(f"http://127.0.0.1:{unused_tcp_port}", TOKEN)) as cluster:
+    async with KubeCluster(Connection(f"http://127.0.0.1:{unused_tcp_port}", Credential(TOKEN))) as cluster:
         with pytest.raises(Unavailable, match="no connection"):
             await cluster.get(REF)
 
@@ -247,6 +145,23 @@ async def test_a_list_whose_continuation_expired_is_expired() -> None:
     async with StandIn(status(410, "Expired")).cluster() as cluster:
         with pytest.raises(Expired):
             await cluster.list(CONFIG_MAP)
+
+
+async def test_a_list_is_read_again_at_once_when_its_continuation_expired_on_the_way() -> None:
+    expired = status(410, "Expired")
+    first = {"metadata": {"resourceVersion": "1", "continue": "two"}, "items": [{"metadata": {"name": "old"}}]}
+    whole = {"metadata": {"resourceVersion": "9"}, "items": [{"metadata": {"name": "a"}}, {"metadata": {"name": "b"}}]}
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        assert request.query["labelSelector"] == "app=x"
+        if "continue" in request.query:
+            return await expired(request)
+        return web.json_response(first if "limit" in request.query else whole)
+
+    async with StandIn(answer).cluster() as cluster:
+        listing = await cluster.list(CONFIG_MAP, labels="app=x")
+    assert [name_of(item) for item in listing.items] == ["a", "b"]
+    assert listing.resource_version == "9"
 
 
 async def test_a_watch_tells_changes_and_bookmarks_in_order() -> None:
@@ -367,6 +282,7 @@ async def test_a_kind_that_went_away_is_unknown() -> None:
 
 
 async def test_a_server_without_aggregated_discovery_is_named_as_too_old() -> None:
+    """It refuses to answer in a media type that it does not know, so it has to be offered one that it does."""
     server = StandIn()
     server.aggregated = False
     async with server.cluster() as cluster:

@@ -23,7 +23,8 @@ import msgspec
 import yaml
 
 from greenroom.adapters import kubeconfig
-from greenroom.adapters.kubeconfig import Connection
+from greenroom.adapters.kube_connection import Connection
+from greenroom.adapters.kube_credentials import Credential
 from greenroom.model.manifest import Json
 
 DEADLINE = 40.0  # seconds that a program has to come up
@@ -43,14 +44,26 @@ class Kubernetes:
         self._admin, self._nobody = secrets.token_hex(16), secrets.token_hex(16)
 
     @property
+    def kubeconfig(self) -> Path:
+        """The file that tells who may do everything how to reach the API server."""
+        return self._folder / "kubeconfig"
+
+    @property
     def admin(self) -> Connection:
-        """How who may do everything reaches the API server."""
-        return kubeconfig.load(self._folder / "kubeconfig")
+        """What it says."""
+        return kubeconfig.load(self.kubeconfig)
 
     @property
     def nobody(self) -> Connection:
         """The same for who may do nothing."""
-        return replace(self.admin, token=self._nobody)
+        return replace(self.admin, credentials=Credential(self._nobody))
+
+    def client_certificate(self, user: str) -> tuple[Path, Path]:
+        """Files with a certificate, which the API server takes for ``user``, and its key."""
+        certificate, key = self._folder / f"{user}.crt", self._folder / f"{user}.key"
+        authority = ("-CA", self._folder / "users.crt", "-CAkey", self._folder / "users.key")
+        _openssl("req", "-x509", *_NEW_KEY, "-keyout", key, "-subj", f"/CN={user}", *authority, "-out", certificate)
+        return certificate, key
 
     def start(self) -> None:
         """Start etcd and the API server. ``start_controllers`` starts the rest."""
@@ -95,6 +108,7 @@ class Kubernetes:
             f"--secure-port={self._api_port}",
             f"--cert-dir={self._folder}",  # it makes itself a certificate there
             f"--token-auth-file={self._folder / 'tokens.csv'}",
+            f"--client-ca-file={self._folder / 'users.crt'}",
             "--authorization-mode=RBAC",
             "--service-account-issuer=https://kubernetes.default.svc",
             f"--service-account-key-file={self._folder / 'accounts.key'}",
@@ -176,8 +190,9 @@ class Kubernetes:
         (self._folder / "tokens.csv").write_text(
             f"{self._admin},admin,admin,system:masters\n{self._nobody},nobody,nobody\n"
         )
-        key = self._folder / "accounts.key"
-        subprocess.run(["openssl", "genrsa", "-out", key, "2048"], check=True, capture_output=True)
+        _openssl("genrsa", "-out", self._folder / "accounts.key", "2048")
+        users = ("-keyout", self._folder / "users.key", "-out", self._folder / "users.crt")
+        _openssl("req", "-x509", *_NEW_KEY, "-subj", "/CN=users", *users)
 
     def _write_kubeconfig(self) -> None:
         authority = base64.b64encode((self._folder / "apiserver.crt").read_bytes()).decode()
@@ -191,6 +206,13 @@ class Kubernetes:
             "users": [{"name": "admin", "user": {"token": self._admin}}],
         }
         (self._folder / "kubeconfig").write_text(yaml.safe_dump(config))
+
+
+_NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2")
+
+
+def _openssl(*arguments: str | Path) -> None:
+    subprocess.run(["openssl", *arguments], check=True, capture_output=True)
 
 
 def _free_port() -> int:

@@ -12,6 +12,7 @@ from tests.cluster.kubernetes import Kubernetes
 from tests.contract.suite import MANAGER, config_map, eventually, secret, seen, version_of, watching
 
 from greenroom.adapters.kube import PAGE, KubeCluster
+from greenroom.adapters.kube_credentials import Credential
 from greenroom.model.errors import Expired, Forbidden, Unavailable, UnknownKind
 from greenroom.model.manifest import CONFIG_MAP, SECRET, Kind, Manifest, get, name_of, ref_of, text, uid_of
 from greenroom.model.watch import Change
@@ -62,7 +63,7 @@ async def following(cluster: KubeCluster, kind: Kind) -> AsyncIterator[Informers
 
 
 async def test_a_wrong_token_is_forbidden_and_not_repeated(kubernetes: Kubernetes, namespace: str) -> None:
-    async with KubeCluster(replace(kubernetes.admin, token="not-the-token")) as cluster:
+    async with KubeCluster(replace(kubernetes.admin, credentials=Credential("not-the-token"))) as cluster:
         with pytest.raises(Forbidden) as caught:
             await cluster.list(SECRET, namespace=namespace)
     assert "not-the-token" not in str(caught.value)

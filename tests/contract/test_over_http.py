@@ -11,7 +11,8 @@ import pytest
 from tests.contract.suite import MANAGER, ClusterContract, Compact, secret
 
 from greenroom.adapters.kube import KubeCluster
-from greenroom.adapters.kubeconfig import Connection
+from greenroom.adapters.kube_connection import Connection
+from greenroom.adapters.kube_credentials import Credential
 from greenroom.local.api.server import make_app, running
 from greenroom.local.storage.store import Store
 from greenroom.model.errors import NotFound
@@ -39,7 +40,7 @@ class TestOverHttp(ClusterContract):
         with closing(Store.open(tmp_path / "cluster.db", clock=SystemClock(), history=HISTORY)) as store:
             async with (
                 running(make_app(store, token=TOKEN, logs=no_logs)) as url,
-                KubeCluster(Connection(url, TOKEN)) as cluster,
+                KubeCluster(Connection(url, Credential(TOKEN))) as cluster,
             ):
                 yield cluster
 

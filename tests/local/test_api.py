@@ -17,7 +17,8 @@ from tests.local.shelf import TOKEN, Shelf, no_logs, served, session, status_of
 
 from greenroom.adapters import kubeconfig
 from greenroom.adapters.kube import KubeCluster
-from greenroom.adapters.kubeconfig import Connection
+from greenroom.adapters.kube_connection import Connection
+from greenroom.adapters.kube_credentials import Credential
 from greenroom.local.api.server import BODY_LIMIT, make_app, running, write_kubeconfig
 from greenroom.model.errors import (
     AlreadyExists,
@@ -135,7 +136,7 @@ async def test_errors_arrive_as_what_they_are(
     assert await status_of(response) == (code, reason)
     assert "of the store" not in await response.text()
     assert response.headers.get("Retry-After") == ("2" if getattr(error, "retry_after", 0) else None)
-    async with KubeCluster(Connection(str(client._base_url).rstrip("/"), TOKEN)) as cluster:
+    async with KubeCluster(Connection(str(client._base_url).rstrip("/"), Credential(TOKEN))) as cluster:
         with pytest.raises(type(error) if isinstance(error, ClusterError) and code != 500 else Unavailable) as caught:
             await cluster.get(Ref(CONFIG_MAP, "default", "one"))
     assert not isinstance(error, ClusterError) or caught.value.retry_after >= error.retry_after
@@ -240,6 +241,6 @@ def test_the_kubeconfig_leads_to_the_server_and_is_the_users_alone(tmp_path: Pat
     path = tmp_path / "kubeconfig"
     for token in ("first", "second"):
         write_kubeconfig(path, server="http://127.0.0.1:8080", token=token, namespace="pr-env")
-    assert kubeconfig.load(path) == Connection("http://127.0.0.1:8080", "second", "", "pr-env")
+    assert kubeconfig.load(path) == Connection("http://127.0.0.1:8080", Credential("second"), namespace="pr-env")
     assert path.stat().st_mode & 0o777 == 0o600
     assert [file.name for file in tmp_path.iterdir()] == ["kubeconfig"]

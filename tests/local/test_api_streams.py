@@ -13,7 +13,8 @@ import pytest
 from tests.local.shelf import TOKEN, Shelf, no_logs, served, session, status_of, talkative, until
 
 from greenroom.adapters.kube import KubeCluster
-from greenroom.adapters.kubeconfig import Connection
+from greenroom.adapters.kube_connection import Connection
+from greenroom.adapters.kube_credentials import Credential
 from greenroom.local.api.server import make_app, running
 from greenroom.model.errors import Expired
 from greenroom.model.manifest import CONFIG_MAP, POD
@@ -81,7 +82,7 @@ async def test_stopping_the_server_ends_watches_and_followed_logs_in_order(shelf
     shelf.put(POD, "default", "web", spec={"containers": [{"name": "app"}]})
     serving = running(make_app(shelf, token=TOKEN, logs=talkative))
     url = await serving.__aenter__()
-    async with KubeCluster(Connection(url, TOKEN)) as cluster:
+    async with KubeCluster(Connection(url, Credential(TOKEN))) as cluster:
         watch = asyncio.create_task(anext(aiter(cluster.watch(CONFIG_MAP, since="1")), "ended"))
         logs = cluster.logs("default", "web", "", follow=True, tail=None)
         assert await anext(logs) == b"default/web/app True None\n"
@@ -110,7 +111,7 @@ async def test_logs_are_of_the_only_container_when_none_is_named(shelf: Shelf) -
 
 async def test_followed_logs_arrive_while_the_container_runs(shelf: Shelf) -> None:
     async with served(shelf, talkative) as client:
-        cluster = KubeCluster(Connection(str(client._base_url).rstrip("/"), TOKEN))
+        cluster = KubeCluster(Connection(str(client._base_url).rstrip("/"), Credential(TOKEN)))
         async with cluster, aclosing(cluster.logs("default", "web", "app", follow=True, tail=5)) as logs:
             assert await anext(logs) == b"default/web/app True 5\n"
 

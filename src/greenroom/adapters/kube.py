@@ -6,16 +6,16 @@ Connection, encoding and errors are in ``adapters.kube_http``, the URLs of kinds
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any
 from urllib.parse import quote
 
+from greenroom.adapters.kube_connection import Connection
 from greenroom.adapters.kube_discovery import AGGREGATED, Discovery, resources_of
 from greenroom.adapters.kube_http import ApiServer, decode, split_lines
-from greenroom.adapters.kubeconfig import Connection
-from greenroom.model.errors import ClusterError, Invalid, Unavailable, UnknownKind
+from greenroom.model.errors import ClusterError, Expired, Invalid, Unavailable, UnknownKind
 from greenroom.model.manifest import POD, Json, Kind, Manifest, Ref, number, ref_of, table, text
 from greenroom.model.watch import Change, Listing, Resource, WatchEvent
 
@@ -56,19 +56,33 @@ class KubeCluster:
             return _stripped(await self._server.request("GET", _object_path(resource, ref)))
 
     async def list(self, kind: Kind, *, namespace: str = "", labels: str = "") -> Listing:
-        found: list[Manifest] = []
-        params = {"limit": str(PAGE), **_selector(labels)}
+        """The present objects: no resource version is asked for, which is how Kubernetes is asked for the latest.
+
+        Pages are of one moment, and that may be forgotten before the last is read. All is then asked for at once, as
+        client-go does: it takes more memory of the server, and ends.
+        """
         async with self._served(kind) as resource:
-            while True:
-                page = await self._server.request("GET", _collection_path(resource, namespace), params=params)
-                found += (_stripped(item, kind) for item in page.get("items") or ())
-                params["continue"] = text(page, "metadata", "continue")
-                if not params["continue"]:
-                    return Listing(found, text(page, "metadata", "resourceVersion"))
+            path, selector = _collection_path(resource, namespace), _selector(labels)
+            page = await self._server.request("GET", path, params={"limit": str(PAGE), **selector})
+            try:
+                return await self._rest_of(page, kind, path, selector)
+            except Expired:
+                return await self._rest_of(
+                    await self._server.request("GET", path, params=selector), kind, path, selector
+                )
+
+    async def _rest_of(self, page: dict[str, Any], kind: Kind, path: str, selector: Mapping[str, str]) -> Listing:
+        """The listing that ``page`` begins. Raises Expired when it cannot be continued."""
+        found = [_stripped(item, kind) for item in page.get("items") or ()]
+        while further := text(page, "metadata", "continue"):
+            params = {"limit": str(PAGE), **selector, "continue": further}
+            page = await self._server.request("GET", path, params=params)
+            found += (_stripped(item, kind) for item in page.get("items") or ())
+        return Listing(found, text(page, "metadata", "resourceVersion"))
 
     async def watch(
         self, kind: Kind, *, since: str, namespace: str = "", labels: str = ""
-    ) -> AsyncIterator[WatchEvent]:
+    ) -> AsyncGenerator[WatchEvent, None]:
         params = {
             "watch": "true",
             "allowWatchBookmarks": "true",

@@ -13,7 +13,8 @@ from greenroom.model.errors import UnknownKind
 from greenroom.model.manifest import Json, Kind, items, text
 from greenroom.model.watch import Resource
 
-AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"
+"""The media type to ask for. An older server would refuse it with 406; the second one lets it show what it is."""
 
 
 def resources_of(groups: Json) -> Iterator[Resource]:

@@ -1,54 +1,84 @@
 """Requests to an API server: one session, JSON in and out, and every failure as a ``ClusterError``.
 
-``adapters.kube`` says what to ask for.
+A server that is busy is asked again, one that refuses our credentials gets newer ones, if there are any; all else is
+for the caller to decide. ``adapters.kube`` says what to ask for.
 """
 
 from __future__ import annotations
 
+import asyncio
 import io
 import socket
-import ssl
-from collections.abc import AsyncIterable, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
 import aiohttp
 import msgspec
+import structlog
 from yarl import URL
 
 from greenroom import __version__
+from greenroom.adapters.kube_connection import Connection, TlsContexts
+from greenroom.adapters.kube_credentials import Credential
 from greenroom.adapters.kube_status import decode_status, error_of
-from greenroom.adapters.kubeconfig import Connection
-from greenroom.model.errors import ClusterError, Unavailable
+from greenroom.model.errors import ClusterError, Throttled, Unavailable
 from greenroom.model.manifest import Json, Manifest
+
+log = structlog.get_logger(__name__)
 
 CONNECT_TIMEOUT = 5.0
 """Seconds to open a TCP connection."""
 
+IN_FLIGHT = 64
+"""Requests at once, of those that end by themselves. There is no other limit: the server's fairness decides."""
+
+TRIES = 4
+LONGEST_WAIT = 2.0
+"""A server that is overloaded (429, 5xx) and asks to come again within so many seconds, as API priority and fairness
+does, is asked again here, ``TRIES`` times in all. Longer waits are the caller's: a worker has other things to do."""
+
 _decoder = msgspec.json.Decoder(dict[str, Any])
 
 
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What is sent, each time that it is tried. ``timeout`` is for one try and its answer, in seconds."""
+
+    method: str
+    path: str
+    params: Mapping[str, str]
+    body: bytes | None
+    headers: Mapping[str, str]
+    timeout: float | None
+
+
 class ApiServer:
-    """A session with the API server of ``connection``; ``timeout`` bounds a whole request, in seconds."""
+    """A session with the API server of ``connection``; ``timeout`` bounds each try of a request, in seconds.
+
+    Every request must be one that does no harm when it is sent twice.
+    """
 
     _session: aiohttp.ClientSession
 
     def __init__(self, connection: Connection, *, timeout: float) -> None:
         self._connection = connection
         self._timeout = timeout
+        self._in_flight = asyncio.Semaphore(IN_FLIGHT)
+        self._tls = TlsContexts(connection, warn=self._warn)
+        self._credential = Credential()  # the one that was shown last
 
     async def __aenter__(self) -> ApiServer:
-        authority = self._connection.authority
         headers = {"User-Agent": f"greenroom/{__version__}", "Accept": "application/json"}
-        if self._connection.token:
-            headers["Authorization"] = f"Bearer {self._connection.token}"
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                ssl=ssl.create_default_context(cadata=authority) if authority else True, socket_factory=_socket
-            ),
-            headers=headers,
-        )
+        if self._connection.impersonate:
+            headers["Impersonate-User"] = self._connection.impersonate
+        if not self._connection.verify:
+            log.warning("the API server's certificate is not verified", server=self._connection.server)
+        # Watches keep their connections for minutes, so those are not counted: see IN_FLIGHT.
+        connector = aiohttp.TCPConnector(limit=0, socket_factory=_socket)
+        self._session = aiohttp.ClientSession(connector=connector, headers=headers)
         return self
 
     async def __aexit__(
@@ -66,9 +96,10 @@ class ApiServer:
         headers: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
         """The JSON object that the server answers."""
-        async with self.open(
-            method, path, params=params, body=body, headers=headers, timeout=self._timeout
-        ) as response:
+        async with (
+            self._in_flight,
+            self.open(method, path, params=params, body=body, headers=headers, timeout=self._timeout) as response,
+        ):
             return decode(await response.read())
 
     @asynccontextmanager
@@ -86,28 +117,83 @@ class ApiServer:
 
         ``timeout`` is for all of it, in seconds; None is for a stream without end.
         """
-        try:
-            async with self._session.request(
-                method,
-                URL(self._connection.server + path, encoded=True),
-                params=params,
-                data=None if body is None else io.BytesIO(msgspec.json.encode(body)),  # bytes warn over 1 MiB
-                headers={"Content-Type": "application/json", **(headers or {})},
-                timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=CONNECT_TIMEOUT),
-                allow_redirects=False,
-            ) as response:
-                if response.status >= 300:
-                    status = decode_status(await response.read())
-                    raise self.error(response.status, status, retry_after=response.headers.get("Retry-After", ""))
+        content = None if body is None else msgspec.json.encode(body)
+        request = _Request(method, path, params or {}, content, headers or {}, timeout)
+        with self._translated():
+            response = await self._answer(request)
+            async with response:
                 yield response
-        except TimeoutError as error:
-            raise Unavailable(f"the API server at {self._connection.server} did not answer in time") from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise Unavailable(f"no connection to the API server at {self._connection.server}: {error}") from error
 
-    def error(self, code: int, status: Json, *, retry_after: str = "") -> ClusterError:
-        """What ``model.errors`` calls this ``Status``, without the token."""
-        return error_of(code, status, retry_after=retry_after, secret=self._connection.token)
+    async def _answer(self, request: _Request) -> aiohttp.ClientResponse:
+        """The successful answer, after as many tries as the server's refusals are worth."""
+        for tried in range(1, TRIES + 1):
+            try:
+                return await self._answer_to_renewed(request)
+            except (Throttled, Unavailable) as error:
+                if tried == TRIES or not 0 < error.retry_after <= LONGEST_WAIT:
+                    raise
+                await asyncio.sleep(error.retry_after)
+        raise AssertionError("the last try returns or raises")
+
+    async def _answer_to_renewed(self, request: _Request) -> aiohttp.ClientResponse:
+        """The successful answer; a 401 is taken back once when there are other credentials to show."""
+        credential = await self._connection.credentials.current()
+        response = await self._send(request, credential)
+        if response.status == 401:
+            refusal = await _refusal(response, credential)
+            renewed = await self._connection.credentials.renewed(credential)
+            if renewed is None:
+                raise refusal
+            credential, response = renewed, await self._send(request, renewed)
+        if response.status >= 300:
+            raise await _refusal(response, credential)
+        return response
+
+    async def _send(self, request: _Request, credential: Credential) -> aiohttp.ClientResponse:
+        self._credential = credential
+        server = self._connection.server
+        authorization = {"Authorization": f"Bearer {credential.token}"} if credential.token else {}
+        return await self._session.request(
+            request.method,
+            URL(server + request.path, encoded=True),
+            params=request.params,
+            data=None if request.body is None else io.BytesIO(request.body),  # bytes warn over 1 MiB
+            headers={"Content-Type": "application/json", **request.headers, **authorization},
+            timeout=aiohttp.ClientTimeout(total=request.timeout, sock_connect=CONNECT_TIMEOUT),
+            allow_redirects=False,
+            ssl=self._tls.context(credential) if server.startswith("https:") else True,
+            server_hostname=self._connection.server_name or None,
+            proxy=self._connection.proxy or None,
+        )
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Foreign errors as ours."""
+        server = f"the API server at {self._connection.server}"
+        try:
+            yield
+        except TimeoutError as error:
+            raise Unavailable(f"{server} did not answer in time") from error
+        except aiohttp.ClientHttpProxyError as error:
+            # Its own text has the proxy's URL, with the password.
+            raise Unavailable(f"no connection to {server}: the proxy answered {error.status}") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise Unavailable(f"no connection to {server}: {error}") from error
+
+    def _warn(self, trouble: str) -> None:
+        log.warning("the client certificate cannot be used, keeping the one before", error=trouble)
+
+    def error(self, code: int, status: Json) -> ClusterError:
+        """What ``model.errors`` calls this ``Status`` from within a stream, without the token."""
+        return error_of(code, status, secret=self._credential.token)
+
+
+async def _refusal(response: aiohttp.ClientResponse, credential: Credential) -> ClusterError:
+    async with response:
+        status = decode_status(await response.read())
+    return error_of(
+        response.status, status, retry_after=response.headers.get("Retry-After", ""), secret=credential.token
+    )
 
 
 def decode(body: bytes) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from greenroom.model.errors import (
     Conflict,
     Expired,
     Forbidden,
+    Immutable,
     Invalid,
     NotFound,
     Throttled,
@@ -43,6 +44,17 @@ _MEANING: Mapping[int, type[ClusterError]] = {
 _OF_THE_WRONG_SHAPE = "failed to create typed patch object"
 """How kube-apiserver begins to tell that applied fields are unknown, of a wrong type, or repeated. It is the client's
 mistake all the same (``k8s.io/apimachinery/pkg/util/managedfields``)."""
+
+_IMMUTABLE = (
+    "field is immutable",
+    "may not change once set",
+    "is immutable after creation",
+    "updates to statefulset spec for fields other than",
+    "pod updates may not change fields other than",
+    "cannot change roleRef",
+)
+"""How kube-apiserver tells that a field cannot be changed. It has no reason or code of its own for that
+(``pkg/apis/*/validation`` of Kubernetes)."""
 
 
 def error_of(code: int, status: Json, *, retry_after: str = "", secret: str = "") -> ClusterError:
@@ -78,6 +90,8 @@ def _meaning(code: int, status: Json) -> type[ClusterError]:
         return AlreadyExists
     if any(text(cause, "field") == "metadata.uid" for cause in items(status, "details", "causes")):
         return Conflict  # "field is immutable": another object has this name now
+    if code == 422 and any(told in text(status, "message") for told in _IMMUTABLE):
+        return Immutable
     return _MEANING.get(code, ClusterError)
 
 
