@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: help demo test test-cluster lint bench requirements clean
+.PHONY: help demo test test-cluster lint bench crds requirements clean
 
 help: ## show what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -26,6 +26,10 @@ lint: .venv/development ## linters, types and import contracts only
 
 bench: .venv/development ## benchmarks, as ratios against a peer in the same run
 	@$(BIN)/python -m bench $(ARGS)
+
+crds: .venv/runtime ## write deploy/crds anew, from src/greenroom/model/crds
+	@rm -f deploy/crds/*.yaml
+	@$(BIN)/greenroom crds --folder deploy/crds
 
 requirements: .venv/development ## pin the dependencies of pyproject.toml anew, with hashes
 	@for set in build:requirements.txt dev:requirements-dev.txt; do \

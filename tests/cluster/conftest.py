@@ -14,10 +14,11 @@ from tests.cluster.kubernetes import DEADLINE, Kubernetes
 
 from greenroom.adapters.kube import KubeCluster
 from greenroom.model.manifest import NAMESPACE, PR, REVIEW_APP, Kind, Ref
+from greenroom.model.mesh import KINDS as MESH_KINDS
 
 pytest.register_assert_rewrite("tests.contract.suite")
 
-CRDS = Path(__file__).with_name("crds.yaml")
+CRDS = Path(__file__).parents[2] / "deploy" / "crds"
 MANAGER = "cluster-tests"
 SERVICE_ACCOUNT = Kind("", "v1", "ServiceAccount")
 
@@ -55,9 +56,9 @@ async def namespace(cluster: KubeCluster) -> AsyncIterator[str]:
 
 async def _install_crds(kubernetes: Kubernetes) -> None:
     async with KubeCluster(kubernetes.admin) as cluster:
-        for crd in yaml.safe_load_all(CRDS.read_text()):
-            await cluster.apply(crd, manager=MANAGER)
-        await _until(lambda: _serves(cluster, REVIEW_APP, PR))
+        for file in CRDS.iterdir():
+            await cluster.apply(yaml.safe_load(file.read_text()), manager=MANAGER)
+        await _until(lambda: _serves(cluster, REVIEW_APP, PR, *MESH_KINDS))
 
 
 async def _holds_any(cluster: KubeCluster, kind: Kind, namespace: str) -> bool:

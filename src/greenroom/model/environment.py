@@ -13,7 +13,7 @@ from greenroom.model.manifest import Json, Manifest, Ref, get, items, number, re
 LABEL_LIMIT = 63
 """Characters in a label's value: Kubernetes, "Labels and Selectors", syntax and character set."""
 
-_VARIABLE_NAME = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*")
+VARIABLE_NAME = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ def _variables(found: Json) -> tuple[tuple[str, str], ...]:
 
 def _variable(item: Json, path: str) -> tuple[str, str]:
     name = text(item, "name")
-    if not _VARIABLE_NAME.fullmatch(name):
+    if not VARIABLE_NAME.fullmatch(name):
         raise InvalidInput(f"{name!r} names no variable", path=f"{path}.name", cure="letters, digits and underscores")
     value = get(item, "value")
     if value is None and isinstance(item, Mapping):

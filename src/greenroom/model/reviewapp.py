@@ -6,6 +6,7 @@ needs to know.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -14,6 +15,8 @@ from greenroom.model.errors import InvalidInput
 from greenroom.model.manifest import GROUP, Json, Manifest, get, kind_of, name_of, ref_of, text
 
 SPEC_FIELDS = ("githubRepository", "resources")
+REPOSITORY = re.compile(r"(?i:https?)://.")
+"""How the address of a repository begins. ``model.crds`` lets Kubernetes check the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,7 @@ def _parse(manifest: Manifest) -> ReviewApp:
         raise InvalidInput("must be a mapping", path="spec", cure=f"give it {' and '.join(SPEC_FIELDS)}")
     _refuse_unknown(spec)
     repository = _text(manifest, "spec", "githubRepository")
-    if not repository.lower().startswith(("https://", "http://")):
+    if not REPOSITORY.match(repository):
         raise InvalidInput(
             f"{repository!r} is not the address of a repository",
             path="spec.githubRepository",

@@ -1,0 +1,230 @@
+"""ReviewApp and PR, KubeTempura's two kinds. ``model.reviewapp`` and ``model.environment`` parse what gets through.
+
+Whatever KubeTempura took is taken: names, types and the fields that are optional. New are the limits, the rules, which
+tell at once what used to show much later, and the status.
+"""
+
+from __future__ import annotations
+
+from greenroom.model.crds.schema import (
+    AGE,
+    NAME_LIMIT,
+    Column,
+    Rule,
+    Schema,
+    array,
+    conditions,
+    definition,
+    fields,
+    matches,
+    observed_generation,
+    open_fields,
+    ruled,
+    string,
+)
+from greenroom.model.environment import VARIABLE_NAME
+from greenroom.model.manifest import GROUP, PR, REVIEW_APP
+from greenroom.model.reviewapp import REPOSITORY
+
+PULL_NUMBER = "[1-9][0-9]*"
+CATEGORY = "greenroom"
+
+_RESOURCES_LIMIT = 500
+_VARIABLES_LIMIT = 500
+_URL_LIMIT = 2048
+_API_VERSION_LIMIT = 320  # a DNS name of 253 characters, a slash, and a version of 63
+
+
+def review_app() -> Schema:
+    columns = (Column("Repository", ".spec.githubRepository", "Whose pull requests get an environment."), AGE)
+    return definition(REVIEW_APP, "reviewapps", _review_app(), columns, short_names=["ra"], categories=[CATEGORY])
+
+
+def pr() -> Schema:
+    columns = (
+        Column("PR", ".spec.prNumber", "Number of the pull request."),
+        Column("Commit", ".spec.headCommitRef", "The commit that the environment should show."),
+        Column("Shown", ".status.shownCommit", "The commit that it shows now.", wide=True),
+        Column("Ready", ".status.conditions[?(@.type=='Ready')].status", "Whether it shows the commit it should."),
+        # A column shows the first match, Ready stands first, and no condition is False while Ready is True.
+        Column("Waiting for", ".status.conditions[?(@.status=='False')].reason", "Why it is not ready."),
+        Column("URL", ".status.url", "Where to look at it."),
+        Column("Message", ".status.conditions[?(@.type=='Ready')].message", "The same for people.", wide=True),
+        AGE,
+    )
+    return definition(PR, "prs", _pr(), columns, categories=[CATEGORY])
+
+
+def _review_app() -> Schema:
+    properties = {"spec": _review_app_spec(), "status": _review_app_status()}
+    return fields(
+        "A ReviewApp is the template of what every open pull request of a repository gets: Greenroom makes a PR object"
+        " for each, and from this template the objects of its environment. Editing it changes the environments that"
+        " are there already; what is taken out of it is deleted from them.",
+        properties,
+        required=["spec"],
+    )
+
+
+def _review_app_spec() -> Schema:
+    repository = ruled(
+        string(
+            "The repository whose pull requests get an environment, as its address in the browser. A trailing slash,"
+            " .git, and the case of letters make no difference. Several ReviewApps may name the same one; each makes"
+            " environments of its own. Example: https://github.com/acme/shop",
+            maxLength=_URL_LIMIT,
+        ),
+        Rule(
+            f"self.matches(r'^{REPOSITORY.pattern}')",
+            "write it as in the browser: https://github.com/OWNER/REPOSITORY",
+        ),
+    )
+    resources = array(
+        "The objects of an environment, of any kind that the cluster serves and that belongs to a namespace."
+        " Placeholders in text values, not in keys, are filled in for each pull request: {{PR_NUMBER}};"
+        " {{COMMIT_REF}}, the head commit; {{COMMIT_REF_SHORT}}, its first 7 characters. Anything else in double"
+        " braces stays as it stands. The objects are made in the namespace of the ReviewApp, whatever they say"
+        " themselves, and owned by the PR object. Give each a name of its own, such as pr{{PR_NUMBER}}.",
+        _resource(),
+        maxItems=_RESOURCES_LIMIT,
+    )
+    return fields(
+        "What every pull request gets.",
+        {"githubRepository": repository, "resources": resources},
+        required=["githubRepository", "resources"],
+    )
+
+
+def _resource() -> Schema:
+    """Not ``x-kubernetes-embedded-resource``: the API server would refuse placeholders in ``metadata.name``."""
+    name = string(
+        "Name of the object. Without a placeholder all environments of the namespace want the same object, and only"
+        " the first gets it. Example: pr{{PR_NUMBER}}"
+    )
+    properties = {
+        "apiVersion": string("Group and version of its kind. Examples: v1, apps/v1", maxLength=_API_VERSION_LIMIT),
+        "kind": string("Its kind. Examples: Deployment, Service, ConfigMap"),
+        "metadata": open_fields("Name, labels and annotations. A namespace given here is not used.", {"name": name}),
+    }
+    return ruled(
+        open_fields("A Kubernetes object with any fields, placeholders included.", properties),
+        Rule(
+            "has(self.apiVersion) && size(self.apiVersion) > 0",
+            "every resource needs an apiVersion, such as apiVersion: apps/v1",
+            ".apiVersion",
+        ),
+        Rule(
+            "has(self.kind) && size(self.kind) > 0",
+            "every resource needs a kind, such as kind: Deployment",
+            ".kind",
+        ),
+        Rule(
+            "has(self.metadata) && has(self.metadata.name) && size(self.metadata.name) > 0",
+            "every resource needs a name, such as metadata: {name: 'pr{{PR_NUMBER}}'}",
+            ".metadata.name",
+        ),
+        Rule(
+            f"!has(self.apiVersion) || !self.apiVersion.startsWith('{GROUP}/')",
+            "a ReviewApp cannot make ReviewApps and PRs: take it out of the template",
+            ".apiVersion",
+        ),
+    )
+
+
+def _review_app_status() -> Schema:
+    closed: Schema = {
+        "description": "Pull requests that were closed lately, by number, so that a delivery that comes late brings"
+        " none of them back. Remembered for 30 days, 1000 at most.",
+        "type": "object",
+        "additionalProperties": string("When, by the forge's clock, and how it was closed."),
+    }
+    return fields("Written by Greenroom.", {"closed": closed})
+
+
+def _pr() -> Schema:
+    return fields(
+        "A PR is one environment. Greenroom makes it when a pull request is opened, with the name"
+        " <reviewapp>-pr<number>, and deletes it, with everything in it, when the pull request is closed. People may"
+        " write one by hand, too; it lasts until they delete it. Wait for it with:"
+        " kubectl wait --for=condition=Ready pr/reviewapp-pr1",
+        {"spec": _pr_spec(), "status": _pr_status()},
+        required=["spec"],
+    )
+
+
+def _pr_spec() -> Schema:
+    number = ruled(
+        string(
+            'Number of the pull request, as text: in YAML it needs quotes. {{PR_NUMBER}} in the template. Example: "7"',
+            maxLength=18,
+        ),
+        Rule(matches(PULL_NUMBER), 'write the number of the pull request, in quotes: "7"'),
+    )
+    properties = {
+        "parentReviewApp": string(
+            "The ReviewApp, in the same namespace, whose template is used. Example: reviewapp",
+            minLength=1,
+            maxLength=NAME_LIMIT,
+        ),
+        "prNumber": number,
+        "headCommitRef": string(
+            "The commit to show, in full, as the images are tagged. {{COMMIT_REF}} in the template, and its first 7"
+            " characters {{COMMIT_REF_SHORT}}. May be left out if the template uses neither. Default: none. Example:"
+            " b97738ff24a893820cdf9ff7eb033fb40fadc7d9"
+        ),
+        "envVars": array(
+            "Environment variables for this pull request only. They are merged by name over env of every container,"
+            " init containers included, of every Deployment, StatefulSet, DaemonSet, Job and CronJob. Default: none.",
+            _variable(),
+            maxItems=_VARIABLES_LIMIT,
+        ),
+    }
+    return fields("Which pull request, and what it is to show.", properties, required=["parentReviewApp", "prNumber"])
+
+
+def _variable() -> Schema:
+    name = ruled(
+        string("Name of the variable. Example: LOG_LEVEL", maxLength=NAME_LIMIT),
+        Rule(matches(VARIABLE_NAME.pattern), "use letters, digits, '_', '-' and '.', and begin with no digit"),
+    )
+    value = string('Its value. Placeholders are filled in as in the template. Default: "". Example: debug')
+    described = "One variable. Other fields, such as valueFrom, are taken and have no effect, as in KubeTempura."
+    return open_fields(described, {"name": name, "value": value}, required=["name"])
+
+
+def _pr_status() -> Schema:
+    properties = {
+        "observedGeneration": observed_generation(),
+        "commit": string(
+            "The commit that the environment was last told to show: spec.headCommitRef, once it was seen."
+        ),
+        "shownCommit": string(
+            "The commit that the pods that are ready run, which is what a visitor sees. Until a push is rolled out it"
+            " is the commit before."
+        ),
+        "url": string(
+            "Where the environment is reached: the first GatewayRoute with an exact host. Example:"
+            " http://pr7.pr-env.example.com"
+        ),
+        "inventory": array("The objects of the environment, so that those no longer wanted are found.", _record()),
+        "conditions": conditions(
+            "Ready: the address shows the wanted commit; if False, the reason is what it waits for, such as"
+            " WaitingForImage, RollingOut, WaitingForRoute, CrashLoopBackOff, ApplyFailed, InvalidTemplate or"
+            " ReviewAppNotFound. Applied: the cluster holds what the template asks for. TemplateWarning, there only"
+            " when something is to be warned of: placeholders that were left as they stand."
+        ),
+    }
+    return fields("What became of the environment. Written by Greenroom.", properties)
+
+
+def _record() -> Schema:
+    return fields(
+        "One object.",
+        {
+            "apiVersion": string("Group and version of its kind."),
+            "kind": string("Its kind."),
+            "name": string("Its name, in the namespace of the PR object."),
+            "hash": string("Changes when the template, the commit or a variable changes what the object should be."),
+            "live": string("Changes when somebody else changes those same fields in the cluster."),
+        },
+    )
