@@ -15,7 +15,7 @@ from pathlib import Path
 
 from bench.first_answer import Started, bare_start
 from bench.machine import Bench, bench_machine, line, opened
-from greenroom.app.wiring import SystemClock
+from greenroom.app.lifecycle import SystemClock
 from greenroom.local.storage.store import Store
 from greenroom.local.workloads.images import CONCURRENT_BUILDS
 from greenroom.model.manifest import ENVIRONMENT_LABEL, PR, Manifest, condition_of, items, labels_of, text
@@ -104,8 +104,12 @@ async def _by_hand(bench: Bench, branches: Sequence[str]) -> float:
             return await bare_start(bench.repository, branch, one_at_a_time)
 
     start = time.perf_counter()
-    started = await asyncio.gather(*map(one, branches))
+    started = await asyncio.gather(*map(one, branches), return_exceptions=True)
     seconds = time.perf_counter() - start
     for each in started:
-        await each.end()
+        if isinstance(each, Started):
+            await each.end()
+    failures = [each for each in started if isinstance(each, BaseException)]
+    if failures:
+        raise failures[0]
     return seconds

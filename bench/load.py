@@ -73,6 +73,8 @@ async def measure(port: int, host: str, *, connections: int, seconds: float) -> 
         stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     output, _ = await process.communicate()
+    if process.returncode:
+        raise RuntimeError(f"the load generator ended with exit code {process.returncode}; see above")
     return msgspec.json.decode(output, type=Report)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import json
@@ -137,6 +138,34 @@ async def test_mistakes_are_answered_with_a_cure(repository: Repository, receive
         await local.close(1)
         with pytest.raises(InvalidInput, match="is closed"):
             await local.close(1)
+
+
+async def test_commands_at_the_same_time_do_not_forget_each_other(repository: Repository, receiver: Receiver) -> None:
+    branches = [f"topic-{number}" for number in range(5)]
+    for branch in branches:
+        await repository.git("branch", branch)
+    async with forge(repository, receiver) as local:
+        opened = await asyncio.gather(*(local.open(branch) for branch in branches))
+        assert sorted(pull.number for pull in opened) == [1, 2, 3, 4, 5]
+        await asyncio.gather(*(local.close(pull.number) for pull in opened))
+        assert [pull.state for pull in local.pulls()] == ["closed"] * 5
+
+
+async def test_a_bare_repository_is_a_repository_too(repository: Repository, tmp_path: Path) -> None:
+    await repository.git("clone", "--quiet", "--bare", ".", str(tmp_path / "bare.git"))
+    bare = await Repository.find(tmp_path / "bare.git")
+    assert await bare.head_of("main") == await repository.head_of("main")
+
+
+async def test_without_a_branch_checked_out_one_has_to_be_named(repository: Repository, tmp_path: Path) -> None:
+    empty = Repository(tmp_path / "empty")
+    await repository.git("init", "--quiet", "--initial-branch=trunk", str(empty.path))
+    assert await empty.current_branch() == "trunk", "a repository without commits has a branch that is to be"
+    with pytest.raises(InvalidInput, match="no branch 'trunk'"):
+        await empty.head_of("trunk")
+    await repository.git("checkout", "--quiet", "--detach")
+    with pytest.raises(InvalidInput, match="has no branch checked out"):
+        await repository.current_branch()
 
 
 async def test_a_folder_without_a_repository_is_named(tmp_path: Path) -> None:

@@ -57,6 +57,7 @@ def test_a_date_stays_text_as_in_kubernetes(tmp_path: Path) -> None:
     ("content", "where", "what"),
     [
         ("a: }", "app.yaml:1", "not valid YAML"),
+        ("a:\n\tb: 1", "app.yaml:2", "put spaces in place of the tab"),
         ("a: 1\nb:\n  c: 1\n  c: 2\n", "app.yaml:4", "'c' is given twice"),
         ("- 1\n", "app.yaml:1", "not a Kubernetes object"),
         ("kind: Pod\nmetadata: {name: a}\n", "app.yaml:1", "apiVersion"),

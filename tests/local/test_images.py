@@ -126,6 +126,13 @@ async def test_a_folder_that_is_no_repository_says_so(tmp_path: Path) -> None:
     await images.close()
 
 
+async def test_a_commit_that_cannot_be_checked_out_says_why(images: Images, repository: Repository) -> None:
+    commit = repository.commit(app="a file that the disk lost")
+    blob = repository.git("rev-parse", f"{commit}:app.py")
+    (repository.path / ".git" / "objects" / blob[:2] / blob[2:]).unlink()
+    assert f"unable to read sha1 file of app.py ({blob})" in await missing(images, commit)
+
+
 async def test_a_build_that_fails_tells_its_last_words_and_is_tried_again(
     images: Images, repository: Repository, tmp_path: Path
 ) -> None:

@@ -97,8 +97,9 @@ def test_the_identity_of_a_folder_stays(tmp_path: Path) -> None:
     assert instance.instance_id(tmp_path / "other") != first
 
 
-def test_a_half_written_identity_is_replaced(tmp_path: Path) -> None:
-    (tmp_path / "instance").write_text("")
+@pytest.mark.parametrize("damage", [b"", b"1b4e28ba-2fa1", b"\xff\xfe"])
+def test_a_half_written_identity_is_replaced(tmp_path: Path, damage: bytes) -> None:
+    (tmp_path / "instance").write_bytes(damage)
     assert instance.instance_id(tmp_path) == instance.instance_id(tmp_path) != ""
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from contextlib import closing
 from pathlib import Path
 
 import pytest
-from tests.local.machine import Machine, Repository, deployment, machine, named, port_of, until
+from tests.local.machine import Machine, Repository, WallClock, deployment, machine, named, port_of, until
 
-from greenroom.local.workloads.services import endpoint_slice, selects_pod, service_ports
+from greenroom.local.storage.store import Store
+from greenroom.local.workloads.services import Services, endpoint_slice, selects_pod, service_ports
 from greenroom.model.manifest import (
     DEPLOYMENT,
     ENDPOINT_SLICE,
+    POD,
     SERVICE,
     Json,
     Manifest,
@@ -23,6 +27,7 @@ from greenroom.model.manifest import (
     text,
     uid_of,
 )
+from greenroom.runtime.informer import Informers
 
 PORTS = {"greenroom.dev/ports": json.dumps({"80": 20001, "9090": 20002})}
 
@@ -116,6 +121,52 @@ async def test_slices_come_and_go_with_pods_and_services(tmp_path: Path, reposit
         await _ready_slices(here, 1)
         await here.cluster.delete(Ref(SERVICE, "default", "web"))
         await until(lambda: _has_slices(here, 0))
+
+
+async def test_services_and_pods_find_each_other_among_many_that_have_a_label_in_common(tmp_path: Path) -> None:
+    with closing(Store.open(tmp_path / "cluster.db", clock=WallClock())) as store:
+        informers = Informers(store)
+        services = Services(store, informers)
+
+        async def behind() -> dict[str, set[str]]:
+            found: dict[str, set[str]] = {}
+            for each in (await store.list(ENDPOINT_SLICE)).items:
+                target = text(each, "endpoints", 0, "targetRef", "name")
+                found.setdefault(labels_of(each)["kubernetes.io/service-name"], set()).add(target)
+            return found
+
+        async def until_behind(wanted: dict[str, set[str]]) -> None:
+            async def as_wanted() -> bool:
+                return await behind() == wanted
+
+            await until(as_wanted)
+
+        def selecting(number: int) -> Manifest:
+            selector = {"part-of": "shop", "app": f"pr{number}"}
+            return named(SERVICE, f"pr{number}", spec={"selector": selector, "ports": [{"port": 80}]})
+
+        def labelled(number: int, app: int) -> Manifest:
+            metadata = {**table(named(POD, f"pod{number}"), "metadata"), "annotations": PORTS}
+            labels = {"part-of": "shop", "app": f"pr{app}", "pod-template-hash": "x"}
+            made = named(POD, f"pod{number}", spec={"containers": [{"name": "app", "ports": [{"containerPort": 80}]}]})
+            return {**made, "metadata": {**metadata, "labels": labels}}
+
+        async with asyncio.TaskGroup() as group:
+            running = [group.create_task(informers.run()), group.create_task(services.controller.run())]
+            for number in range(3):
+                await store.apply(selecting(number), manager="test")
+                await store.apply(labelled(number, app=number), manager="test")
+            await until_behind({"pr0": {"pod0"}, "pr1": {"pod1"}, "pr2": {"pod2"}})
+            await store.apply(labelled(1, app=2), manager="test")
+            await until_behind({"pr0": {"pod0"}, "pr2": {"pod1", "pod2"}})
+            await store.apply(
+                {**selecting(0), "spec": {"selector": {"part-of": "shop"}, "ports": [{"port": 80}]}}, manager="test"
+            )
+            await until_behind({"pr0": {"pod0", "pod1", "pod2"}, "pr2": {"pod1", "pod2"}})
+            await store.delete(Ref(POD, "default", "pod1"), grace_seconds=0)
+            await until_behind({"pr0": {"pod0", "pod2"}, "pr2": {"pod2"}})
+            for task in running:
+                task.cancel()
 
 
 async def test_a_slice_that_somebody_deleted_comes_back(tmp_path: Path, repository: Repository) -> None:

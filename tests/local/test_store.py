@@ -106,6 +106,7 @@ async def test_a_kind_that_nobody_knows_can_be_stored_and_is_still_there_after_a
         (Kind("", "v1", "Deployment"), 'no kind "Deployment" in "v1": did you mean Deployment in apps/v1?'),
         (Kind("extensions", "v1beta1", "Ingress"), "did you mean Ingress in networking.k8s.io/v1?"),
         (Kind("apps", "v1", "Zzz"), 'no kind "Zzz" in "apps/v1": check apiVersion and kind'),
+        (Kind("kubetempura.mercari.com", "v1", "Reviewapp"), "did you mean ReviewApp in kubetempura.mercari.com/v1?"),
     ],
 )
 async def test_a_mistyped_kind_of_kubernetes_says_what_was_probably_meant(

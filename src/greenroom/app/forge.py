@@ -7,9 +7,11 @@ receiving side cannot tell the difference.
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
+import fcntl
+import os
 import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,9 +19,13 @@ from pathlib import Path
 import aiohttp
 import msgspec
 
-from greenroom.app.settings import write_private
+from greenroom.core.webhook import EVENT_HEADER, SIGNATURE_HEADER, signature
+from greenroom.local.files import write_private
 from greenroom.local.forge import payload
 from greenroom.model.errors import GreenroomError, InvalidInput
+
+ANSWER_SECONDS = 10.0
+"""How long the answer to a delivery is waited for, as GitHub does."""
 
 
 class Pull(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,6 +39,10 @@ class Pull(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: str
 
 
+class GitFailed(GreenroomError):
+    """Git refused; the message is what it said."""
+
+
 @dataclass(frozen=True, slots=True)
 class Repository:
     """A git repository on this machine."""
@@ -41,27 +51,34 @@ class Repository:
 
     @classmethod
     async def find(cls, folder: Path) -> Repository:
-        """The repository that ``folder`` is in. Raises InvalidInput when it is in none."""
+        """The repository that ``folder`` is in; it may be a bare one. Raises InvalidInput when it is in none."""
+        here = cls(folder.absolute())
         try:
-            return cls(Path(await cls(folder).git("rev-parse", "--show-toplevel")))
-        except (GreenroomError, OSError) as error:
-            raise InvalidInput(f"{folder} is not in a git repository", cure="name one with --repo") from error
+            bare = await here.git("rev-parse", "--is-bare-repository") == "true"
+            return cls(Path(await here.git("rev-parse", "--absolute-git-dir" if bare else "--show-toplevel")))
+        except GitFailed as error:
+            raise InvalidInput(
+                f"{here.path} is not in a git repository", cure="name one with --repo, or make one with `git init`"
+            ) from error
 
     async def git(self, *arguments: str) -> str:
-        """What git prints. Raises GreenroomError with git's own words when it fails."""
-        process = await asyncio.create_subprocess_exec(
-            "git", "-C", str(self.path), *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-        )
+        """What git prints. Raises GitFailed, and InvalidInput when there is no git."""
+        try:
+            process = await asyncio.create_subprocess_exec(
+                "git", "-C", str(self.path), *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+            )
+        except OSError as error:
+            raise InvalidInput(f"git cannot be started: {error.strerror}", cure="install it") from error
         output, errors = await process.communicate()
         if process.returncode:
-            raise GreenroomError(f"git {arguments[0]}: {(errors or output).decode(errors='replace').strip()}")
+            raise GitFailed(f"git {arguments[0]}: {(errors or output).decode(errors='replace').strip()}")
         return output.decode().strip()
 
     async def head_of(self, branch: str) -> str:
         """The commit that a branch points at. Raises InvalidInput when there is no such branch."""
         try:
             return await self.git("rev-parse", "--verify", "--quiet", f"refs/heads/{branch}^{{commit}}")
-        except GreenroomError as error:
+        except GitFailed as error:
             raise InvalidInput(
                 f"{self.path} has no branch {branch!r}", cure=f"git -C {self.path} branch --list shows them"
             ) from error
@@ -74,11 +91,15 @@ class Repository:
         await self.git("commit", "--quiet", "--all", f"--message=Change {old} to {new}")
 
     async def current_branch(self) -> str:
-        return await self.git("rev-parse", "--abbrev-ref", "HEAD")
+        """The branch that is checked out. Raises InvalidInput when it is a commit and no branch."""
+        try:
+            return await self.git("symbolic-ref", "--quiet", "--short", "HEAD")
+        except GitFailed as error:
+            raise InvalidInput(f"{self.path} has no branch checked out", cure="name the branch") from error
 
 
 class Webhook:
-    """Sends signed deliveries, and like GitHub waits ten seconds for the answer."""
+    """Sends signed deliveries."""
 
     def __init__(self, url: str, secret: bytes) -> None:
         self._url = url
@@ -89,21 +110,26 @@ class Webhook:
         headers = {
             "Content-Type": "application/json",
             "User-Agent": "GitHub-Hookshot/local",
-            "X-GitHub-Event": event,
+            EVENT_HEADER: event,
             "X-GitHub-Delivery": str(uuid.uuid4()),
-            "X-Hub-Signature-256": "sha256=" + hmac.new(self._secret, body, hashlib.sha256).hexdigest(),
+            SIGNATURE_HEADER: signature(self._secret, body),
         }
-        timeout = aiohttp.ClientTimeout(total=10)
+        timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
         try:
             async with (
                 aiohttp.ClientSession(timeout=timeout) as session,
                 session.post(self._url, data=body, headers=headers) as answer,
             ):
                 text = await answer.text()
-        except (aiohttp.ClientError, TimeoutError) as error:
+        except aiohttp.ClientConnectorError as error:
             raise GreenroomError(
                 f"{self._url} does not answer, so the webhook was not delivered and nothing was changed;"
                 " is `greenroom up` running?"
+            ) from error
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise GreenroomError(
+                f"{self._url} took the webhook, but did not answer; it may have been handled all the same,"
+                " and the same command can be given again"
             ) from error
         if answer.status >= 300:
             raise GreenroomError(f"the webhook was refused with {answer.status}: {text.strip()}; nothing was changed")
@@ -114,7 +140,7 @@ class LocalForge:
 
     def __init__(self, file: Path, repository: Repository, html_url: str, webhook: Webhook) -> None:
         self._file = file
-        self._repository = repository
+        self.repository = repository
         self._html_url = html_url
         self._webhook = webhook
 
@@ -124,7 +150,7 @@ class LocalForge:
             return []
         try:
             return msgspec.json.decode(self._file.read_bytes(), type=list[Pull])
-        except msgspec.DecodeError as error:
+        except (OSError, msgspec.DecodeError) as error:
             raise GreenroomError(f"{self._file} cannot be read: {error}; move it away to start anew") from error
 
     def pull(self, number: int) -> Pull:
@@ -135,52 +161,67 @@ class LocalForge:
 
     async def open(self, branch: str, title: str = "") -> Pull:
         """Open a pull request for a branch. Raises InvalidInput when the branch is missing or has one already."""
-        head = await self._repository.head_of(branch)
-        pulls = self.pulls()
-        for pull in pulls:
-            if pull.branch == branch and pull.state == "open":
-                raise InvalidInput(
-                    f"pull request {pull.number} is open for {branch!r} already",
-                    cure=f"`greenroom pr push {pull.number}` sends its new commits",
-                )
-        number = max((pull.number for pull in pulls), default=0) + 1
-        pull = Pull(number=number, branch=branch, title=title or branch, head=head, state="open", updated_at=_now(""))
-        return await self._tell("opened", pull)
+        head = await self.repository.head_of(branch)
+        async with self._alone():
+            pulls = self.pulls()
+            for pull in pulls:
+                if pull.branch == branch and pull.state == "open":
+                    raise InvalidInput(
+                        f"pull request {pull.number} is open for {branch!r} already",
+                        cure=f"`greenroom pr push {pull.number}` sends its new commits",
+                    )
+            number = max((pull.number for pull in pulls), default=0) + 1
+            title = title or branch
+            pull = Pull(number=number, branch=branch, title=title, head=head, state="open", updated_at=_now(""))
+            return await self._tell("opened", pull)
 
     async def push(self, number: int) -> Pull:
         """Tell of the branch's present commit. Raises InvalidInput when there is none that is new."""
-        pull = self._open_pull(number)
-        try:
-            head = await self._repository.head_of(pull.branch)
-        except InvalidInput as error:
-            raise InvalidInput(
-                f"the branch {pull.branch!r} of pull request {number} is gone; its environment keeps running",
-                cure=f"push the branch again, or `greenroom pr close {number}`",
-            ) from error
-        if head == pull.head:
-            raise InvalidInput(
-                f"the branch {pull.branch!r} is still at {head[:7]}", cure="commit something to it, then push again"
-            )
-        return await self._tell("synchronize", _changed(pull, head=head), before=pull.head)
+        async with self._alone():
+            pull = self._open_pull(number)
+            try:
+                head = await self.repository.head_of(pull.branch)
+            except InvalidInput as error:
+                raise InvalidInput(
+                    f"the branch {pull.branch!r} of pull request {number} is gone; its environment keeps running",
+                    cure=f"push the branch again, or `greenroom pr close {number}`",
+                ) from error
+            if head == pull.head:
+                raise InvalidInput(
+                    f"the branch {pull.branch!r} is still at {head[:7]}",
+                    cure=f"commit something to it; or `pr close {number}` and `pr reopen {number}`, to begin anew",
+                )
+            return await self._tell("synchronize", _changed(pull, head=head), before=pull.head)
 
     async def close(self, number: int) -> Pull:
-        return await self._tell("closed", _changed(self._open_pull(number), state="closed"))
+        async with self._alone():
+            return await self._tell("closed", _changed(self._open_pull(number), state="closed"))
 
     async def reopen(self, number: int) -> Pull:
-        pull = self.pull(number)
-        if pull.state == "open":
-            raise InvalidInput(
-                f"pull request {number} is open", cure=f"`greenroom pr push {number}` sends its new commits"
-            )
-        return await self._tell(
-            "reopened", _changed(pull, state="open", head=await self._repository.head_of(pull.branch))
-        )
+        async with self._alone():
+            pull = self.pull(number)
+            if pull.state == "open":
+                raise InvalidInput(
+                    f"pull request {number} is open", cure=f"`greenroom pr push {number}` sends its new commits"
+                )
+            head = await self.repository.head_of(pull.branch)
+            return await self._tell("reopened", _changed(pull, state="open", head=head))
 
     def _open_pull(self, number: int) -> Pull:
         pull = self.pull(number)
         if pull.state != "open":
             raise InvalidInput(f"pull request {number} is closed", cure=f"`greenroom pr reopen {number}`")
         return pull
+
+    @asynccontextmanager
+    async def _alone(self) -> AsyncIterator[None]:
+        """One command at a time: two at once would give a number twice, or forget what the other one wrote."""
+        folder = os.open(self._file.parent, os.O_RDONLY)
+        try:
+            await asyncio.to_thread(fcntl.flock, folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
 
     async def _tell(self, action: str, pull: Pull, before: str = "") -> Pull:
         """Deliver first, remember then: a delivery that failed must leave everything as it was."""

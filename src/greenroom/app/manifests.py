@@ -15,8 +15,9 @@ from pathlib import Path
 import yaml
 
 from greenroom.model.errors import InvalidInput
-from greenroom.model.manifest import REVIEW_APP, Json, Manifest, kind_of, text
+from greenroom.model.manifest import REVIEW_APP, Json, Manifest, kind_of, table, text
 from greenroom.model.reviewapp import ReviewApp
+from greenroom.model.watch import Resource
 
 SUFFIXES = (".yaml", ".yml", ".json")
 STEP = re.compile(r"\[(\d+)\]|([^.\[\]]+)")
@@ -90,6 +91,13 @@ def check(document: Document) -> None:
         raise InvalidInput(error.problem, source=document.at(error.path), path=error.path, cure=error.cure) from error
 
 
+def placed(manifest: Manifest, resource: Resource, namespace: str) -> Manifest:
+    """The manifest in its own namespace, else in ``namespace``; in none when its kind belongs to none."""
+    metadata = {key: value for key, value in table(manifest, "metadata").items() if key != "namespace"}
+    place = {"namespace": text(manifest, "metadata", "namespace") or namespace} if resource.namespaced else {}
+    return {**manifest, "metadata": {**metadata, **place}}
+
+
 def _read(path: str) -> Iterator[tuple[str, str]]:
     if path == "-":
         yield "standard input", sys.stdin.read()
@@ -116,7 +124,7 @@ def _parse(source: str, content: str) -> Iterator[Document]:
                 continue
             yield from _objects(source, loader, node)
     except yaml.YAMLError as error:
-        raise _syntax_error(source, error) from error
+        raise _syntax_error(source, content, error) from error
     finally:
         loader.dispose()
 
@@ -157,7 +165,12 @@ def _refuse_duplicates(source: str, node: yaml.Node, visited: set[int]) -> None:
             _refuse_duplicates(source, value, visited)
 
 
-def _syntax_error(source: str, error: yaml.YAMLError) -> InvalidInput:
+def _syntax_error(source: str, content: str, error: yaml.YAMLError) -> InvalidInput:
     mark = getattr(error, "problem_mark", None)
     problem = getattr(error, "problem", None) or str(error)
-    return InvalidInput(f"not valid YAML: {problem}", source=f"{source}:{mark.line + 1}" if mark else source)
+    tab = mark is not None and content[mark.index : mark.index + 1] == "\t"
+    return InvalidInput(
+        f"not valid YAML: {problem}",
+        source=f"{source}:{mark.line + 1}" if mark else source,
+        cure="put spaces in place of the tab" if tab else "",
+    )

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
+from greenroom.local.files import write_private
 from greenroom.model.errors import GreenroomError, InvalidInput
 
 STATE_FOLDER = ".greenroom"
 DEMO_FOLDER = ".greenroom-demo"
+USER_MANAGER = "greenroom-cli"
+"""The field manager of what a person applies, with `up -f` as with `apply -f`."""
 
 
 class Running(msgspec.Struct, frozen=True):
-    """What a running Greenroom tells the other commands, in ``running.json``."""
+    """What a running Greenroom tells the other commands, in ``running.json``. One that was killed leaves it behind."""
 
-    pid: int
     webhook: str
     """URL that takes the forge's webhooks."""
     repository: str
@@ -72,7 +73,10 @@ class StateFolder:
         path = self.root / name
         if not path.exists():
             write_private(path, value)
-        found = path.read_text(encoding="utf-8").strip()
+        try:
+            found = path.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise GreenroomError(f"{path} cannot be read ({error}): delete it, and a new one is made") from error
         if not found:
             raise GreenroomError(f"{path} is empty: delete it, and a new one is made")
         return found
@@ -84,27 +88,16 @@ class StateFolder:
         (self.root / "running.json").unlink(missing_ok=True)
 
     def running(self) -> Running | None:
-        """What the running Greenroom said of itself; None when it has ended, however it ended."""
+        """What a Greenroom that serves said of itself; None before it serves, and when it was stopped."""
         try:
-            found = msgspec.json.decode((self.root / "running.json").read_bytes(), type=Running)
-            os.kill(found.pid, 0)
+            return msgspec.json.decode((self.root / "running.json").read_bytes(), type=Running)
         except (OSError, msgspec.DecodeError):
             return None
-        return found
-
-
-def write_private(path: Path, content: str) -> None:
-    """Write a file that only its owner can read, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(content)
-    temporary.replace(path)
 
 
 @dataclass(frozen=True, slots=True)
 class OneMachineSettings:
-    """What ``greenroom up`` was asked for. Ports are of 127.0.0.1; 0 lets the system choose."""
+    """What ``greenroom up`` was asked for. Ports are of 127.0.0.1; the webhook's may be 0: the system chooses."""
 
     state: StateFolder
     repository: Path

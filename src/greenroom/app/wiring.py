@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import errno
-import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-
-from aiohttp import web
 
 from greenroom.adapters.ads import AdsServer
+from greenroom.app.lifecycle import LOCAL, SystemClock, background, ended_by, port_taken, serving
 from greenroom.app.logs import log_to
-from greenroom.app.settings import OneMachineSettings, Running
+from greenroom.app.manifests import placed
+from greenroom.app.settings import USER_MANAGER, OneMachineSettings, Running
 from greenroom.flows.intake import Intake
 from greenroom.flows.reconcile import Reconcile
 from greenroom.flows.route import Routes
@@ -25,7 +22,7 @@ from greenroom.local.api import server as api
 from greenroom.local.gateway import Gateways
 from greenroom.local.storage.store import Store
 from greenroom.local.workloads.controllers import Workloads
-from greenroom.model.errors import GreenroomError, InvalidInput, NotFound
+from greenroom.model.errors import GreenroomError, Invalid, InvalidInput, NotFound, UnknownKind
 from greenroom.model.manifest import (
     NAMESPACE,
     POD,
@@ -46,18 +43,9 @@ from greenroom.runtime.informer import Informers
 from greenroom.web.app import make_app
 
 MANAGER = "greenroom-local"
-USER_MANAGER = "greenroom-cli"
 DEFAULT_GATEWAY = "ingress-gw"
-HOST = "127.0.0.1"
 GATEWAY_SECONDS = 15.0
 """How long an Envoy may take to start."""
-
-
-class SystemClock:
-    """The machine's clock."""
-
-    def now(self) -> datetime:
-        return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +80,12 @@ async def one_machine(settings: OneMachineSettings, objects: Sequence[Manifest])
     state = settings.state
     state.create()
     async with AsyncExitStack() as stack:
-        stack.enter_context(_ended_by(signal.SIGTERM, signal.SIGHUP))
+        stack.enter_context(ended_by(signal.SIGTERM, signal.SIGHUP))
         store = Store.open(state.database, clock=clock)
         stack.callback(store.close)
         stack.enter_context(log_to(state.log))
+        state.say_stopped()  # of one that was killed
+        stack.callback(state.say_stopped)
         identity = instance.instance_id(state.root)
         await instance.end_leftovers(identity)
         await _prepare(store, settings, objects)
@@ -109,24 +99,21 @@ async def one_machine(settings: OneMachineSettings, objects: Sequence[Manifest])
         routes = Routes(store, informers, ads, clock)
         gateway_port = await _gateway_port(store)
         reconcile = Reconcile(store, informers, clock, url_of=lambda host: f"http://{host}:{gateway_port}")
-        intake = Intake(store, informers)
+        intake = Intake(store, informers, clock)
 
-        webhook_url = await stack.enter_async_context(
-            _serve(make_app(intake, secrets=[state.webhook_secret()]), settings.webhook_port)
-        )
+        webhook = make_app(intake, secrets=[state.webhook_secret()])
+        webhook_port = await stack.enter_async_context(serving(webhook, settings.webhook_port, option="--webhook-port"))
+        webhook_url = f"http://{LOCAL}:{webhook_port}"
         token = state.api_token()
         server = await stack.enter_async_context(api.running(api.make_app(store, token=token, logs=workloads.logs)))
         api.write_kubeconfig(state.kubeconfig, server=server, token=token, namespace=settings.namespace)
 
         await stack.enter_async_context(
-            _background(informers.run, routes.run, reconcile.run, gateways.run, workloads.run)
+            background(informers.run, routes.run, reconcile.run, gateways.run, workloads.run)
         )
         await informers.synced()
         await _until_gateways_serve(informers)
-        state.say_running(
-            Running(pid=os.getpid(), webhook=f"{webhook_url}/webhooks", repository=str(settings.repository))
-        )
-        stack.callback(state.say_stopped)
+        state.say_running(Running(webhook=f"{webhook_url}/webhooks", repository=str(settings.repository)))
         yield OneMachine(settings, store, informers, f"{webhook_url}/webhooks", gateway_port)
 
 
@@ -135,12 +122,11 @@ async def _prepare(store: Store, settings: OneMachineSettings, objects: Sequence
     namespace: Manifest = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": settings.namespace}}
     await store.apply(namespace, manager=MANAGER)
     for manifest in sorted(objects, key=lambda manifest: kind_of(manifest) != NAMESPACE):
-        resource = await store.resource(kind_of(manifest))
-        place: dict[str, Json] = {}
-        if resource.namespaced:
-            place = {"namespace": text(manifest, "metadata", "namespace") or settings.namespace}
-        metadata = {**table(manifest, "metadata"), **place}
-        await store.apply({**manifest, "metadata": metadata}, manager=USER_MANAGER)
+        try:
+            resource = await store.resource(kind_of(manifest))
+            await store.apply(placed(manifest, resource, settings.namespace), manager=USER_MANAGER)
+        except (Invalid, NotFound, UnknownKind) as error:
+            raise InvalidInput(str(error), source=f"{kind_of(manifest)}/{name_of(manifest)}") from error
     for default in _defaults(settings):
         ref = ref_of(default)
         others = [found for found in (await store.list(ref.kind)).items if ref_of(found) != ref]
@@ -184,9 +170,9 @@ async def _gateway_port(store: Store) -> int:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind((HOST, port))
+                probe.bind((LOCAL, port))
             except OSError as error:
-                raise _port_taken(port, "--port, or in the VirtualGateway", error) from error
+                raise port_taken(port, "--port, or in the VirtualGateway", error) from error
     return ports[0] if ports else 0
 
 
@@ -204,63 +190,3 @@ async def _until_gateways_serve(informers: Informers) -> None:
                 f"the gateway {name_of(waiting[0])} does not serve: {told or 'its Envoy did not start'}"
             )
         await asyncio.sleep(0.02)
-
-
-@asynccontextmanager
-async def _serve(app: web.Application, port: int) -> AsyncIterator[str]:
-    """Serve on 127.0.0.1; answers the URL."""
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
-    await runner.setup()
-    try:
-        try:
-            await web.TCPSite(runner, HOST, port).start()
-        except OSError as error:
-            raise _port_taken(port, "--webhook-port", error) from error
-        yield f"http://{HOST}:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
-
-
-def _port_taken(port: int, option: str, error: OSError) -> InvalidInput:
-    reason = "another program listens on it" if error.errno == errno.EADDRINUSE else str(error.strerror)
-    return InvalidInput(f"port {port} of {HOST} cannot be used: {reason}", cure=f"choose another with {option}")
-
-
-@asynccontextmanager
-async def _background(*runs: Callable[[], Coroutine[None, None, None]]) -> AsyncIterator[None]:
-    """Run these while the block runs. One that ends by itself ends the block: half a Greenroom must not go on."""
-    owner = asyncio.current_task()
-    ended: list[asyncio.Task[None]] = []
-
-    def note(task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and owner is not None and not ended:
-            ended.append(task)
-            owner.cancel()
-
-    tasks = [asyncio.create_task(run(), name=run.__qualname__) for run in runs]
-    for task in tasks:
-        task.add_done_callback(note)
-    try:
-        yield
-    except asyncio.CancelledError:
-        if not ended or owner is None or owner.uncancel() > 0:
-            raise
-        raise GreenroomError(f"{ended[0].get_name()} ended unexpectedly: {ended[0].exception()!r}") from None
-    finally:
-        for task in tasks:
-            task.remove_done_callback(note)
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-@contextmanager
-def _ended_by(*signals: signal.Signals) -> Iterator[None]:
-    """Let these signals end the block as Ctrl-C does, so that no process is left behind."""
-    loop, owner = asyncio.get_running_loop(), asyncio.current_task()
-    for number_ in signals:
-        loop.add_signal_handler(number_, lambda: owner and owner.cancel())
-    try:
-        yield
-    finally:
-        for number_ in signals:
-            loop.remove_signal_handler(number_)

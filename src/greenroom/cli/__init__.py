@@ -12,10 +12,13 @@ from typing import ClassVar
 import click
 
 from greenroom import __version__
+from greenroom.cli.crds import crds
 from greenroom.cli.demo import demo
 from greenroom.cli.edit import apply, delete
-from greenroom.cli.look import describe, get, logs
+from greenroom.cli.logs import logs
+from greenroom.cli.look import describe, get
 from greenroom.cli.pr import pr
+from greenroom.cli.serve import serve
 from greenroom.cli.up import up
 from greenroom.model.errors import GreenroomError
 
@@ -26,11 +29,11 @@ class _Sections(click.Group):
     """A group that lists its commands by what they are for, in the order a newcomer needs them."""
 
     sections: ClassVar[dict[str, tuple[str, ...]]] = {
-        "Run": ("demo", "up"),
+        "Run": ("demo", "up", "serve"),
         "Pull requests": ("pr",),
         "Look": ("get", "describe", "logs"),
         "Change": ("apply", "delete"),
-        "Other": ("completion",),
+        "Other": ("crds", "completion"),
     }
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -70,16 +73,14 @@ def completion(shell: str) -> None:
     click.echo(kind(greenroom, {}, "greenroom", "_GREENROOM_COMPLETE").source())
 
 
-for _command in (demo, up, pr, get, describe, logs, apply, delete):
+for _command in (demo, up, serve, pr, get, describe, logs, apply, delete, crds):
     greenroom.add_command(_command)
 
 
 def main() -> None:
     """The ``greenroom`` command. Exits with 1 for an error told in one line, 2 for wrong usage, 130 for Ctrl-C."""
     try:
-        greenroom(prog_name="greenroom", standalone_mode=False)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
+        sys.exit(greenroom(prog_name="greenroom", standalone_mode=False))  # click answers the code of its Exit
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
@@ -93,3 +94,6 @@ def main() -> None:
     except BrokenPipeError:  # `greenroom get prs | head -1`
         sys.stderr.close()
         sys.exit(141)
+    except OSError as error:  # of this machine: a full disk, a file that cannot be read
+        click.secho(f"greenroom: {error}", fg="red", err=True)
+        sys.exit(1)

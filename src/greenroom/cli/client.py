@@ -58,6 +58,16 @@ class Session:
         return Ref(resource.kind, self.namespace if resource.namespaced else "", name)
 
 
+def are_names(words: Sequence[str]) -> bool:
+    """Whether the words name objects, and not just a kind or kinds."""
+    return len(words) > 1 or "/" in words[0]
+
+
+def named(ref: Ref) -> str:
+    """As the commands print and understand it: ``pr.kubetempura.mercari.com/reviewapp-pr1``."""
+    return str(ref).lower()
+
+
 def _kind(known: Iterable[Resource], word: str) -> Resource:
     names: dict[str, Resource] = {}
     for resource in known:
@@ -102,10 +112,18 @@ async def connect(state: str | None, namespace: str | None = None) -> AsyncItera
         async with KubeCluster(connection) as cluster:
             yield Session(cluster, namespace or connection.namespace, folder)
     except Unavailable as error:
-        raise InvalidInput(
-            f"the Greenroom of {folder.root} does not answer: {error}",
-            cure="is it running? `greenroom up` starts it",
-        ) from error
+        cure = "if it is not running, `greenroom up` starts it"
+        raise InvalidInput(str(error), source=f"the Greenroom of {folder.root}", cure=cure) from error
+
+
+async def together(*runs: Coroutine[None, None, None]) -> None:
+    """All at once. The first error ends the others, and is raised as itself: commands know nothing of groups."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for run in runs:
+                group.create_task(run)
+    except ExceptionGroup as failed:
+        raise failed.exceptions[0] from failed
 
 
 def asynchronous(function: Callable[P, Coroutine[None, None, T]]) -> Callable[P, T]:
@@ -118,15 +136,18 @@ def asynchronous(function: Callable[P, Coroutine[None, None, T]]) -> Callable[P,
     return run
 
 
+state_option = click.option(
+    "--state",
+    envvar="GREENROOM_STATE",
+    type=click.Path(file_okay=False),
+    help="Folder of the running Greenroom; by default the nearest .greenroom.",
+)
+
+
 def cluster_options(function: Callable[P, T]) -> Callable[P, T]:
     """``--state`` and ``--namespace``."""
-    function = click.option("-n", "--namespace", help="The namespace; by default the one of the ReviewApp.")(function)
-    return click.option(
-        "--state",
-        envvar="GREENROOM_STATE",
-        type=click.Path(file_okay=False),
-        help="Folder of the running Greenroom; by default the nearest .greenroom.",
-    )(function)
+    help_ = "The namespace; by default the one that `greenroom up` was started with."
+    return state_option(click.option("-n", "--namespace", help=help_)(function))
 
 
 def complete_words(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:

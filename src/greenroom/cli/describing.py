@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from greenroom.cli.printers import age_of, align
+from greenroom.cli.printers import age_of, align, to_yaml
 from greenroom.model.manifest import Json, Manifest, get, items, kind_of, labels_of, name_of, table, text
 
 SHOWN_APART = {"apiVersion", "kind", "metadata", "status"}
@@ -42,10 +42,7 @@ def _identity(manifest: Manifest, now: datetime) -> str:
 
 
 def _yaml(content: Json) -> str:
-    import yaml
-
-    body: str = yaml.dump(content, Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True, width=110)
-    return body.rstrip() if content else ""
+    return to_yaml(content).rstrip() if content else ""
 
 
 def _conditions(manifest: Manifest, now: datetime) -> list[str]:

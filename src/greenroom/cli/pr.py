@@ -9,20 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from greenroom.cli.client import asynchronous, connect, find_state
+from greenroom.cli.client import asynchronous, connect, find_state, state_option
 from greenroom.cli.printers import align, short
 from greenroom.model.errors import InvalidInput
 from greenroom.model.manifest import REVIEW_APP, text
 
 if TYPE_CHECKING:
     from greenroom.app.forge import LocalForge, Pull
-
-state_option = click.option(
-    "--state",
-    envvar="GREENROOM_STATE",
-    type=click.Path(file_okay=False),
-    help="Folder of the running Greenroom; by default the nearest .greenroom.",
-)
 
 
 @asynccontextmanager
@@ -37,7 +30,9 @@ async def forge(state: str | None) -> AsyncIterator[LocalForge]:
     if running is None:
         raise InvalidInput("Greenroom is not running here", cure="start it with `greenroom up -f reviewapp.yaml`")
     addresses = sorted({text(app, "spec", "githubRepository") for app in apps})
-    if len(addresses) != 1:
+    if not addresses:
+        raise InvalidInput("there is no ReviewApp yet", cure="`greenroom apply -f reviewapp.yaml` brings one")
+    if len(addresses) > 1:
         raise InvalidInput(
             f"the ReviewApps name {len(addresses)} repositories, and a local repository can stand for one only",
             cure="`greenroom get reviewapps` shows them; apply or delete until one is left",
@@ -61,11 +56,8 @@ def pr() -> None:
 @asynchronous
 async def open_(branch: str | None, title: str, state: str | None) -> None:
     """Open a pull request for BRANCH (by default the one checked out)."""
-    from greenroom.app.forge import Repository
-
     async with forge(state) as local:
-        name = branch or await (await Repository.find(Path.cwd())).current_branch()
-        _say("opened", await local.open(name, title))
+        _say("opened", await local.open(branch or await local.repository.current_branch(), title))
 
 
 @pr.command()

@@ -68,8 +68,15 @@ def when(event: Manifest) -> tuple[str, int]:
     return _since(event), int(version) if version.isdecimal() else 0
 
 
+def to_yaml(content: Json) -> str:
+    import yaml
+
+    written: str = yaml.dump(content, Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True, width=120)
+    return written
+
+
 def age_of(timestamp: str, now: datetime) -> str:
-    """``5s``, ``3m12s``, ``4h5m``, ``2d`` since an RFC 3339 timestamp, as kubectl writes it."""
+    """``5s``, ``3m12s``, ``4h5m``, ``2d3h`` since an RFC 3339 timestamp, as kubectl writes it (but for years)."""
     try:
         seconds = max(0, int((now - datetime.fromisoformat(timestamp)).total_seconds()))
     except ValueError:
@@ -83,7 +90,9 @@ def age_of(timestamp: str, now: datetime) -> str:
         return f"{minutes}m"
     if hours < 8:
         return f"{hours}h{minutes % 60}m" if minutes % 60 else f"{hours}h"
-    return f"{hours}h" if days < 2 else f"{days}d"
+    if days < 2:
+        return f"{hours}h"
+    return f"{days}d{hours % 24}h" if days < 8 and hours % 24 else f"{days}d"
 
 
 def short(commit: str) -> str:
@@ -128,8 +137,9 @@ def _host(manifest: Manifest) -> str:
     return "*"
 
 
-def _active(manifest: Manifest) -> Json:
-    return text(condition_of(manifest, f"{kind_of(manifest).name}Active"), "status")
+def _active(field: str) -> Cell:
+    """A field of the condition that App Mesh's kinds have: ``MeshActive``, ``GatewayRouteActive``, …"""
+    return lambda manifest: text(condition_of(manifest, f"{kind_of(manifest).name}Active"), field)
 
 
 def _status_of(*path: str) -> Cell:
@@ -141,9 +151,9 @@ def _text(*path: str | int) -> Cell:
 
 
 _ACTIVE = (
-    Column("ACTIVE", lambda m: str(_active(m))),
-    Column("REASON", lambda m: text(condition_of(m, f"{kind_of(m).name}Active"), "reason")),
-    Column("MESSAGE", lambda m: text(condition_of(m, f"{kind_of(m).name}Active"), "message"), wide=True),
+    Column("ACTIVE", _active("status")),
+    Column("REASON", _active("reason")),
+    Column("MESSAGE", _active("message"), wide=True),
 )
 
 COLUMNS: dict[str, tuple[Column, ...]] = {

@@ -22,6 +22,7 @@ from greenroom.app.settings import OneMachineSettings, StateFolder
 from greenroom.app.wiring import OneMachine, one_machine
 from greenroom.cli.feed import follow
 from greenroom.cli.printers import short
+from greenroom.local.storage.statelock import StateLock
 from greenroom.model.errors import GreenroomError, InvalidInput
 from greenroom.model.manifest import text
 
@@ -66,8 +67,8 @@ class Visitor:
         while time.monotonic() < deadline:
             try:
                 answer = await self.visit(host)
-            except aiohttp.ClientError as error:
-                last = str(error)
+            except (aiohttp.ClientError, TimeoutError) as error:
+                last = str(error) or "nothing"
             else:
                 if answer.status == status and content in answer.body:
                     return answer
@@ -92,14 +93,15 @@ class Watchman:
         finally:
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.wait(tasks)
+            self.failures += [repr(task.exception()) for task in tasks if not task.cancelled()]
 
     async def _watch(self, host: str) -> None:
         while True:
             try:
                 answer = await self.visitor.visit(host)
-            except aiohttp.ClientError as error:
-                self.failures.append(f"{host}: {error}")
+            except (aiohttp.ClientError, TimeoutError) as error:
+                self.failures.append(f"{host}: {error!r}")
             else:
                 self.requests[host] = self.requests.get(host, 0) + 1
                 if answer.status != 200:
@@ -160,21 +162,20 @@ class Tour:
         await self._repository.commit("app.py", "The shop", "The new shop", branch=self._forge.pull(number).branch)
         watchman = Watchman(self._visitor)
         hosts = f"pr{number}.localhost", f"pr{other}.localhost"
-        async with (
-            self.step(f"commit pushed to pull request {number}, webhook to first answer of the new commit") as step,
-            watchman.watching(*hosts),
-        ):
-            pull = await self._forge.push(number)
-            await self._visitor.until(hosts[0], 200, pull.head)
-            step.reach()
-            await asyncio.sleep(SETTLE_SECONDS)
+        title = f"commit pushed to pull request {number}, webhook to first answer of the new commit"
+        async with self.step(title) as step:
+            async with watchman.watching(*hosts):
+                pull = await self._forge.push(number)
+                await self._visitor.until(hosts[0], 200, pull.head)
+                step.reach()
+                await asyncio.sleep(SETTLE_SECONDS)
+            if watchman.failures:
+                raise DemoFailed(f"requests failed while a commit was pushed: {'; '.join(watchman.failures[:3])}")
             step.facts.append(f"{self.url(number)} went from {short(before)} to {short(pull.head)}")
             step.facts.append(
                 f"meanwhile {watchman.requests.get(hosts[0], 0)} requests to it and"
                 f" {watchman.requests.get(hosts[1], 0)} to {self.url(other)}: {len(watchman.failures)} failed"
             )
-        if watchman.failures:
-            raise DemoFailed(f"requests failed while a commit was pushed: {'; '.join(watchman.failures[:3])}")
 
     async def close(self, number: int) -> None:
         async with self.step(f"pull request {number} closed, webhook to everything gone") as step:
@@ -258,6 +259,5 @@ def _empty(folder: Path) -> None:
     if folder.exists() and any(folder.iterdir()):
         if not (folder / SHOP / ".git").exists():
             raise InvalidInput(f"{folder} is not a folder of an earlier demo", cure="choose an empty one with --state")
-        if StateFolder(folder).running():
-            raise InvalidInput(f"a demo is running in {folder}", cure="stop it with Ctrl-C, or choose another --state")
+        StateLock(folder).release()  # raises when a demo is running in it
         shutil.rmtree(folder)

@@ -29,8 +29,14 @@ from greenroom.cli.client import asynchronous
     help="Folder for objects, logs and worktrees.",
 )
 @click.option("-n", "--namespace", default="pr-env", show_default=True, help="Where objects without one go.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="Of the environments.")
-@click.option("--webhook-port", type=click.IntRange(0, 65535), default=3000, show_default=True)
+@click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True, help="Where visitors ask.")
+@click.option(
+    "--webhook-port",
+    type=click.IntRange(0, 65535),
+    default=3000,
+    show_default=True,
+    help="Where the forge's webhooks are taken; 0: any free port.",
+)
 @asynchronous
 async def up(filenames: tuple[str, ...], repo: str, state: str, namespace: str, port: int, webhook_port: int) -> None:
     """Run environments for a local repository: `up -f reviewapp.yaml`.

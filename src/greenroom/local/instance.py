@@ -31,8 +31,9 @@ _PASSED_ON = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "TZ"
 def instance_id(state: Path) -> str:
     """The identity of a state folder, made on first use and kept in its file ``instance``."""
     file = state / "instance"
-    if file.exists() and (known := file.read_text().strip()):
-        return known
+    if file.exists():
+        with suppress(ValueError):  # damaged: it names nothing any more
+            return str(uuid.UUID(file.read_text().strip()))
     state.mkdir(parents=True, exist_ok=True)
     fresh = str(uuid.uuid4())
     partial = file.with_suffix(".new")

@@ -12,8 +12,6 @@ header. The handlers are in ``api.handlers``.
 from __future__ import annotations
 
 import hmac
-import os
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -23,10 +21,11 @@ import yaml
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from greenroom.local.api import discovery
 from greenroom.local.api.errors import Refused, error_status, refused_status, respond
 from greenroom.local.api.handlers import Handlers, LogSource, answer
-from greenroom.local.api import discovery
 from greenroom.local.api.streams import Streams
+from greenroom.local.files import write_private
 from greenroom.model.errors import ClusterError
 from greenroom.ports import Cluster
 
@@ -77,14 +76,7 @@ def write_kubeconfig(path: Path, *, server: str, token: str, namespace: str) -> 
         "users": [{"name": name, "user": {"token": token}}],
         "contexts": [{"name": name, "context": {"cluster": name, "user": name, "namespace": namespace}}],
     }
-    descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # made with mode 0600
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            yaml.safe_dump(config, file, sort_keys=False)
-        Path(draft).replace(path)
-    except BaseException:
-        Path(draft).unlink(missing_ok=True)
-        raise
+    write_private(path, yaml.safe_dump(config, sort_keys=False))
 
 
 def _object_routes(handlers: Handlers) -> list[web.RouteDef]:

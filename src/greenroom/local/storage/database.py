@@ -7,6 +7,7 @@ the file is consistent, but the last transactions may be missing.
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 from collections.abc import Mapping
 from contextlib import suppress
@@ -25,6 +26,8 @@ SCHEMA = 1
 """The version of the tables below. A newer Greenroom's database is refused, not guessed at."""
 
 _APPLICATION = 0x47524E52  # "GRNR": another program's database is not taken for ours
+_SMALLEST_BYTES = 128 * 1024
+"""What a database without objects needs, with the files beside it."""
 _BUSY_SECONDS = 0.5  # the event loop waits meanwhile: only a person with a SQLite shell can hold the lock
 
 _TABLES = """
@@ -132,7 +135,10 @@ class Database:
         return value
 
     def _explain(self, error: sqlite3.Error) -> str:
-        match getattr(error, "sqlite_errorcode", 0) & 0xFF:  # the low byte: extended codes say where it happened
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the low byte: extended codes say where it happened
+        if code == sqlite3.SQLITE_IOERR and _is_full(self._path.parent):  # as it says for the files beside the database
+            code = sqlite3.SQLITE_FULL
+        match code:
             case sqlite3.SQLITE_FULL:
                 return f"disk full: free space in {self._path.parent}"
             case sqlite3.SQLITE_READONLY:
@@ -149,6 +155,10 @@ class Database:
             f"{self._path} is damaged ({detail}): put back a copy of it, or start anew by moving it away "
             f"together with {self._path.name}-wal and {self._path.name}-shm, if they exist"
         )
+
+
+def _is_full(folder: Path) -> bool:
+    return shutil.disk_usage(folder).free < _SMALLEST_BYTES
 
 
 def _key(ref: Ref) -> tuple[str, str, str, str]:

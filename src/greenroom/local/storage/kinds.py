@@ -77,6 +77,7 @@ _CUSTOM = {
     """,
     "appmesh.k8s.aws/v1beta2": """
         *Mesh meshes
+        BackendGroup backendgroups
         GatewayRoute gatewayroutes
         VirtualGateway virtualgateways
         VirtualNode virtualnodes
@@ -107,7 +108,8 @@ def _read(api_version: str, rows: str) -> Iterable[Resource]:
 _KNOWN = {
     resource.kind: resource for table in (_BUILT_IN, _CUSTOM) for row in table.items() for resource in _read(*row)
 }
-_CLOSED_GROUPS = {Kind.of(api_version, "").group for api_version in _BUILT_IN}
+_CLOSED_GROUPS = {GROUP, "appmesh.k8s.aws", *(Kind.of(api_version, "").group for api_version in _BUILT_IN)}
+"""Groups whose kinds are all known: another one is a mistake, and not somebody's custom resource."""
 
 
 class Kinds:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 
+from greenroom.core.health import NOT_LISTENING
 from greenroom.local.workloads.environment import ConfigError
 from greenroom.local.workloads.images import Asked, Building, Built, Missing, Unusable
 from greenroom.local.workloads.launch import Host, Launch, launch_of
@@ -169,7 +170,7 @@ class Container:
                 await probe.first_success()
         except TimeoutError:
             message = f"{self.status.name} has not opened port {port} (PORT) after {patience:g} s"
-            self._show(replace(self.status, unready=Waiting("NotListening", message)))
+            self._show(replace(self.status, unready=Waiting(NOT_LISTENING, message)))
             await probe.first_success()
 
     def _enter(self, state: State) -> None:

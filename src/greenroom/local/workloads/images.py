@@ -22,8 +22,8 @@ from weakref import WeakValueDictionary
 import structlog
 
 from greenroom.local.instance import INSTANCE, base_environment
-from greenroom.local.workloads.broadcast import Broadcast
 from greenroom.local.workloads import procfile
+from greenroom.local.workloads.broadcast import Broadcast
 from greenroom.local.workloads.logs import LogWriter
 from greenroom.local.workloads.process import Process
 from greenroom.local.workloads.timing import Timing
@@ -229,7 +229,8 @@ class Images:
         return self._locks.setdefault(commit, asyncio.Lock())
 
     def _is_wanted(self, commit: str) -> bool:
-        return any(commit.startswith(wanted) for wanted in self._wanted)
+        # Mostly the name is asked for as it is; to try all of them for each of hundreds would take its time.
+        return commit in self._wanted or any(commit.startswith(wanted) for wanted in self._wanted)
 
     def _on_disk(self) -> set[str]:
         return {entry.name.partition(".")[0] for entry in self._folder.iterdir()} if self._folder.is_dir() else set()

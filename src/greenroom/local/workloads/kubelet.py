@@ -14,8 +14,8 @@ from contextlib import suppress
 import structlog
 
 from greenroom.core.replicas import has_ended, is_ready
-from greenroom.local.workloads.containers import grace_seconds
 from greenroom.local.workloads import logs
+from greenroom.local.workloads.containers import grace_seconds
 from greenroom.local.workloads.launch import Host
 from greenroom.local.workloads.pods import PORTS_ANNOTATION, PodRun, log_path, pod_folder
 from greenroom.model.errors import ClusterError, Conflict, NotFound

@@ -2,12 +2,17 @@
 
 Each pod has ports of its own, and a slice has one list of ports for all its endpoints, so each pod gets a slice. A pod
 that is being deleted is not ready, whatever it says itself: gateways turn away from it before it stops.
+
+With hundreds of environments every pod would have to be tried against every Service, at each of its changes. So both
+are filed under labels: a pod under all of its own, a Service under the one of its selector that the fewest others have.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Set
 from contextlib import suppress
+from typing import TypeAlias
 
 from greenroom.core.replicas import has_ended, is_ready
 from greenroom.local.workloads.environment import UNDECLARED
@@ -44,6 +49,35 @@ SERVICE_LABEL = "kubernetes.io/service-name"
 
 _APPLIED = ("addressType", "endpoints", "ports")
 
+_Label: TypeAlias = tuple[str, str, str]
+"""Namespace, key, value."""
+
+
+class _Files:
+    """Objects by the labels that they are filed under."""
+
+    def __init__(self) -> None:
+        self._by_label: dict[_Label, set[Ref]] = defaultdict(set)
+        self._labels: dict[Ref, Set[_Label]] = {}
+
+    def file(self, ref: Ref, labels: Set[_Label]) -> None:
+        """File ``ref`` under these labels and no others; without any it is forgotten."""
+        for label in self._labels.pop(ref, set()):
+            self._by_label[label].discard(ref)
+            if not self._by_label[label]:
+                del self._by_label[label]
+        for label in labels:
+            self._by_label[label].add(ref)
+        if labels:
+            self._labels[ref] = labels
+
+    def under(self, label: _Label) -> Set[Ref]:
+        return self._by_label.get(label, set())
+
+    def rarest(self, labels: Iterable[_Label]) -> _Label:
+        """The label, of at least one, that has the fewest objects."""
+        return min(labels, key=lambda label: len(self.under(label)))
+
 
 class Services:
     """Keeps the EndpointSlices of each Service that has a selector."""
@@ -51,22 +85,30 @@ class Services:
     def __init__(self, cluster: Cluster, informers: Informers) -> None:
         self._cluster = cluster
         self._informers = informers
+        self._services, self._pods = _Files(), _Files()
         self.controller: Controller[Ref] = Controller("services", self._reconcile)
         informers.subscribe(SERVICE, self._service_changed)
         informers.subscribe(POD, self._pod_changed)
         informers.subscribe(ENDPOINT_SLICE, self._slice_changed)
 
     def _service_changed(self, old: Manifest | None, new: Manifest | None) -> None:
-        service = new or old
-        if service is not None:
-            self.controller.add(ref_of(service))
+        ref = ref_of(new or old or {})
+        selector = _filed(new, _selector(new)) if new is not None else set()
+        self._services.file(ref, {self._services.rarest(selector)} if selector else set())
+        self.controller.add(ref)
 
     def _pod_changed(self, old: Manifest | None, new: Manifest | None) -> None:
+        self._pods.file(ref_of(new or old or {}), _filed(new, labels_of(new)) if new is not None else set())
         for pod in (old, new):
-            if pod is not None:
-                for service in self._informers.list(SERVICE, namespace=text(pod, "metadata", "namespace")):
-                    if selects_pod(service, pod):
-                        self.controller.add(ref_of(service))
+            for ref in self._services_of(pod) if pod is not None else ():
+                self.controller.add(ref)
+
+    def _services_of(self, pod: Manifest) -> Iterable[Ref]:
+        for label in _filed(pod, labels_of(pod)):
+            for ref in self._services.under(label):
+                service = self._informers.get(ref)
+                if service is not None and selects_pod(service, pod):
+                    yield ref
 
     def _slice_changed(self, old: Manifest | None, new: Manifest | None) -> None:
         """Somebody may have changed or deleted one of ours."""
@@ -91,8 +133,10 @@ class Services:
         return (each for each in self._informers.owned(uid_of(service)) if kind_of(each) == ENDPOINT_SLICE)
 
     def _wanted(self, service: Manifest) -> Iterable[Manifest]:
-        for pod in self._informers.list(POD, namespace=text(service, "metadata", "namespace")):
-            if selects_pod(service, pod) and (ports := service_ports(service, pod)):
+        label = self._pods.rarest(_filed(service, _selector(service)))
+        for ref in self._pods.under(label):
+            pod = self._informers.get(ref)
+            if pod is not None and selects_pod(service, pod) and (ports := service_ports(service, pod)):
                 yield endpoint_slice(service, pod, ports)
 
 
@@ -154,6 +198,11 @@ def _target(port: Json, pod: Manifest) -> int | None:
                     return number(declared, "containerPort")
         return None
     return int(target) if isinstance(target, int | str) else number(port, "port")
+
+
+def _filed(manifest: Manifest, labels: Mapping[str, str]) -> set[_Label]:
+    namespace = text(manifest, "metadata", "namespace")
+    return {(namespace, key, value) for key, value in labels.items()}
 
 
 def _selector(service: Manifest) -> Mapping[str, str]:

@@ -94,6 +94,7 @@ class Worktrees:
 
 
 def _shortened(complaint: bytes) -> str:
-    """From the first fatal error on, in one line."""
-    said = " ".join(complaint.decode(errors="replace").split())
-    return said[max(0, said.find("fatal:")) :][:_COMPLAINT_LENGTH]
+    """From the first error on, in one line. The first often tells the cause ("No space left on device") of the last."""
+    lines = complaint.decode(errors="replace").splitlines()
+    first = next((number for number, line in enumerate(lines) if line.startswith(("error:", "fatal:"))), 0)
+    return " ".join(" ".join(lines[first:]).split())[:_COMPLAINT_LENGTH]
