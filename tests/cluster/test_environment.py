@@ -79,7 +79,7 @@ async def operator(cluster: KubeCluster) -> AsyncIterator[Intake]:
     reconcile = Reconcile(cluster, informers, WallClock(), url_of=lambda host: f"http://{host}")
     tasks = [asyncio.create_task(informers.run()), asyncio.create_task(reconcile.run())]
     try:
-        yield Intake(cluster, informers)
+        yield Intake(cluster, informers, WallClock())
     finally:
         for task in tasks:
             task.cancel()

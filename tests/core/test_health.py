@@ -50,6 +50,10 @@ def waiting(reason: str, message: str = "") -> dict[str, Any]:
     return {"phase": "Pending", "containerStatuses": [container]}
 
 
+def unready(reason: str, message: str) -> dict[str, Any]:
+    return {"type": "Ready", "status": "False", "reason": reason, "message": message}
+
+
 def health(child: Any, objects: Objects | None = None) -> Health:
     return assess(child, (objects or Objects()).owned)
 
@@ -102,6 +106,11 @@ def test_a_deployment_that_gave_up_says_so(condition: dict[str, str], reason: st
         (waiting("ImagePullBackOff", "is being built"), "WaitingForImage", "image shop:pr7-abc: is being built"),
         (waiting("ErrImagePull"), "WaitingForImage", "image shop:pr7-abc"),
         (waiting("CrashLoopBackOff", "exit code 1"), "CrashLoopBackOff", "container app: exit code 1"),
+        (
+            {"phase": "Running", "conditions": [unready("NotListening", "app has not opened port 20001")]},
+            "NotListening",
+            "pr7: app has not opened port 20001",
+        ),
         (waiting("CreateContainerConfigError", 'secret "x" not found'), "CreateContainerConfigError", "not found"),
         ({"initContainerStatuses": waiting("ErrImagePull")["containerStatuses"]}, "WaitingForImage", "shop:pr7-abc"),
         (

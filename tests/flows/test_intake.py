@@ -153,7 +153,7 @@ async def test_a_delivery_before_anything_is_known_is_refused_not_lost(tmp_path:
     store = Store.open(tmp_path / "cluster.db", clock=VirtualClock())
     try:
         with pytest.raises(Unavailable):
-            await Intake(store, Informers(store)).handle(event("opened"))
+            await Intake(store, Informers(store), VirtualClock()).handle(event("opened"))
     finally:
         store.close()
 
@@ -211,7 +211,7 @@ def test_another_replica_that_is_told_something_newer_is_not_overwritten(
         async with world(tmp_path, APP, opened=Interleaved.open) as here:
             assert isinstance(here.store, Interleaved)
             await here.intake.handle(event("opened"))
-            other = Intake(here.store, here.informers)
+            other = Intake(here.store, here.informers, VirtualClock())
             here.store.meanwhile = lambda: other.handle(late)
             here.store.reads = reads
             await here.intake.handle(event("synchronize", B, second=1, before=A))

@@ -26,13 +26,14 @@ from tests.flows.world import (
 from tests.virtual import run
 
 from greenroom.local.storage.store import Store
-from greenroom.model.manifest import EVENT, PR, REVIEW_APP, Kind, Manifest, Ref, text
+from greenroom.model.manifest import EVENT, PR, RECEIVED_ANNOTATION, REVIEW_APP, Kind, Manifest, Ref, text
 from greenroom.ports import Resource
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-VOLATILE = {"uid", "resourceVersion", "creationTimestamp", "deletionTimestamp", "lastTransitionTime", "hash", "live"}
+TIMES = {"creationTimestamp", "deletionTimestamp", "lastTransitionTime", RECEIVED_ANNOTATION}
+VOLATILE = {"uid", "resourceVersion", "hash", "live"} | TIMES
 """The hashes of the inventory, too, are of objects that carry their owner's UID."""
 CHILDREN = [
     Kind.of("v1", "ConfigMap"),

@@ -78,7 +78,7 @@ class World:
     def __init__(self, store: Store, informers: Informers) -> None:
         self.store = store
         self.informers = informers
-        self.intake = Intake(store, informers)
+        self.intake = Intake(store, informers, VirtualClock())
         self.reconcile = Reconcile(store, informers, VirtualClock(), url_of=lambda host: f"http://{host}:8080")
 
     async def apply(self, manifest: Any) -> Manifest:

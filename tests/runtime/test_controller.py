@@ -2,17 +2,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
+import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 from tests.virtual import now, virtual_time
 
 from greenroom.model.errors import Invalid, Throttled, Unavailable
 from greenroom.runtime.backoff import Backoff
 from greenroom.runtime.controller import Controller
+from greenroom.runtime.monitor import Monitor, Outcome
 
 Reconcile = Callable[[str], Awaitable[float | None]]
 
@@ -245,7 +248,7 @@ async def test_stopping_cancels_and_awaits_what_runs_and_leaves_nothing_behind()
 async def test_the_first_failure_is_told_once_and_a_crash_with_its_traceback() -> None:
     away = Unavailable("cluster is away")
     journal = Journal(away, away, KeyError("bug"), TimeoutError("its own, not ours"))
-    with capture_logs() as logs:
+    with capture_logs([merge_contextvars]) as logs:
         async with running(journal) as controller:
             controller.add("a")
             await asyncio.sleep(60)
@@ -296,3 +299,81 @@ async def test_any_add_is_followed_by_a_reconcile_that_began_after_it(
 
     assert began.keys() == wanted.keys()
     assert all(began[key] >= wanted[key] for key in wanted)
+
+
+class Counts(Monitor):
+    def __init__(self) -> None:
+        self.entries: list[tuple[str, float]] = []
+        self.outcomes: list[Outcome] = []
+
+    def added(self, *, waiting: int) -> None:
+        self.entries.append(("waiting", waiting))
+
+    def retried(self) -> None:
+        self.entries.append(("retried", 0))
+
+    def began(self, waited: float, *, waiting: int) -> None:
+        self.entries.append(("waited", round(waited, 6)))
+
+    def ended(self, seconds: float, outcome: Outcome) -> None:
+        self.entries.append(("took", round(seconds, 6)))
+        self.outcomes.append(outcome)
+
+
+@virtual_time
+async def test_a_monitor_is_told_how_long_keys_wait_and_take_and_how_they_end() -> None:
+    counts = Counts()
+    plan: list[float | None | Exception] = [Unavailable("away"), 60.0, None]
+
+    async def reconcile(_key: str) -> float | None:
+        await asyncio.sleep(2)
+        outcome = plan.pop(0)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    controller = Controller("test", reconcile, workers=1, monitor=counts)
+    task = asyncio.create_task(controller.run())
+    controller.add("a")
+    controller.add("b")
+    await asyncio.sleep(10)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+    assert counts.outcomes == [Outcome.ERROR, Outcome.REQUEUE_AFTER, Outcome.SUCCESS]
+    assert counts.entries[:6] == [
+        *(("waiting", 1), ("waiting", 2), ("waited", 0), ("retried", 0), ("took", 2), ("waited", 2))
+    ]
+
+
+@virtual_time
+async def test_a_controller_whose_reconcile_cannot_even_be_cancelled_is_stuck_and_one_that_is_slow_is_not() -> None:
+    released = asyncio.Event()
+
+    async def stubborn(_key: str) -> None:
+        while not released.is_set():
+            with suppress(asyncio.CancelledError):
+                await released.wait()
+
+    async with running(stubborn, timeout=10) as controller:
+        assert not controller.is_stuck()
+        controller.add("a")
+        await asyncio.sleep(19)
+        assert not controller.is_stuck()
+        await asyncio.sleep(2)
+        assert controller.is_stuck()
+        released.set()
+        await asyncio.sleep(1)
+        assert not controller.is_stuck()
+
+
+@virtual_time
+async def test_whoever_logs_within_a_reconcile_names_the_key() -> None:
+    async def reconcile(_key: str) -> None:
+        structlog.get_logger().info("hello")
+
+    with capture_logs([merge_contextvars]) as logs:
+        async with running(reconcile) as controller:
+            controller.add("a")
+            await asyncio.sleep(1)
+    assert [(line["event"], line["controller"], line["key"]) for line in logs] == [("hello", "test", "a")]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 from hypothesis import given, settings
@@ -12,7 +12,7 @@ from tests.virtual import now, virtual_time
 
 from greenroom.model.errors import Expired, Forbidden, Throttled, Unavailable
 from greenroom.model.manifest import DEPLOYMENT, POD, REPLICA_SET, Json, Kind, Manifest, Ref, name_of, uid_of
-from greenroom.ports import Cluster, Reader
+from greenroom.ports import Cluster, Listing, Reader, WatchEvent
 from greenroom.runtime.informer import Informers
 
 
@@ -399,3 +399,86 @@ async def _take(step: str, cluster: ModelCluster, informers: Informers) -> None:
             cluster.trouble = None
         case ["wait"]:
             await asyncio.sleep(60)
+
+
+@virtual_time
+async def test_a_handler_that_was_unsubscribed_is_told_nothing_more_and_the_copy_is_kept() -> None:
+    cluster, story, other = ModelCluster(), Story(), Story()
+    async with following(cluster, POD) as informers:
+        for kind in (POD, DEPLOYMENT):
+            informers.subscribe(kind, story)
+        informers.subscribe(POD, other)
+        await informers.synced()
+        cluster.write(POD, "a")
+        await until(lambda: names(informers) == ["a"])
+        informers.unsubscribe(story)
+        cluster.write(POD, "b")
+        await until(lambda: names(informers) == ["a", "b"])
+    assert story.steps == ["+a"]
+    assert other.steps == ["+a", "+b"]
+
+
+@virtual_time
+async def test_a_kind_that_is_not_served_counts_as_synced_but_was_never_listed() -> None:
+    cluster = ModelCluster()
+    cluster.not_served.add(POD)
+    async with following(cluster, POD) as informers:
+        await informers.synced(POD)
+        assert not informers.has_listed(POD)
+        cluster.not_served.clear()
+        await asyncio.sleep(11)
+        assert informers.has_listed(POD)
+
+
+class Deaf(ModelCluster):
+    """Its watches cannot be ended from outside: they swallow their cancellation."""
+
+    async def watch(
+        self, kind: Kind, *, since: str, namespace: str = "", labels: str = ""
+    ) -> AsyncIterator[WatchEvent]:
+        while not self.woken.is_set():
+            with suppress(asyncio.CancelledError):
+                await self.woken.wait()
+        for event in self._history[:0]:
+            yield event
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.woken = asyncio.Event()
+
+
+@virtual_time
+async def test_a_watch_that_cannot_be_ended_is_stuck_and_a_silent_or_failing_one_is_not() -> None:
+    silent, away, deaf = ModelCluster(), ModelCluster(), Deaf()
+    async with following(silent, POD) as quiet, following(away, POD) as failing, following(deaf, POD) as stuck:
+        await asyncio.sleep(1)
+        away.cut()
+        away.trouble = Unavailable("away")
+        for _ in range(40):
+            assert quiet.stuck() == failing.stuck() == ()
+            await asyncio.sleep(100)
+        assert stuck.stuck() == (POD,)
+        deaf.woken.set()
+
+
+@virtual_time
+async def test_only_the_namespace_that_was_asked_for_is_listed_and_watched() -> None:
+    asked: list[str] = []
+
+    class Noting(ModelCluster):
+        async def list(self, kind: Kind, *, namespace: str = "", labels: str = "") -> Listing:
+            asked.append(namespace)
+            return await super().list(kind, namespace=namespace, labels=labels)
+
+        def watch(self, kind: Kind, *, since: str, namespace: str = "", labels: str = "") -> AsyncIterator[WatchEvent]:
+            asked.append(namespace)
+            return super().watch(kind, since=since, namespace=namespace, labels=labels)
+
+    informers = Informers(Noting(), namespace="mine")
+    informers.start(POD)
+    task = asyncio.create_task(informers.run())
+    await informers.synced()
+    await asyncio.sleep(1)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert asked == ["mine", "mine"]

@@ -29,16 +29,20 @@ from greenroom.model.manifest import (
     text,
     uid_of,
 )
+from greenroom.model.mesh import GATEWAY_ROUTE
 
 ROLLING_OUT = "RollingOut"
 WAITING_FOR_IMAGE = "WaitingForImage"
 WAITING_FOR_ROUTE = "WaitingForRoute"
 UNSCHEDULABLE = "Unschedulable"
 NOT_READY = "NotReady"
+NOT_LISTENING = "NotListening"
+"""Said of a pod by one machine's ``local.workloads``: its process runs, and does not open its port."""
 DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
 JOB_FAILED = "JobFailed"
 REPLICA_FAILURE = "ReplicaFailure"
 
+ROUTE_ACTIVE = "GatewayRouteActive"
 IMAGE_REASONS = frozenset({"ImagePullBackOff", "ErrImagePull", "ErrImageNeverPull"})
 CONTAINER_REASONS = frozenset(
     {"CrashLoopBackOff", "CreateContainerConfigError", "CreateContainerError", "InvalidImageName", "RunContainerError"}
@@ -62,9 +66,15 @@ class Health:
     message: str = ""
 
 
-def assess(child: Manifest, owned: Owned) -> Health:
-    """An object of a kind that is not known here is ready when it exists, unless its ``Ready`` condition denies it."""
+def assess(child: Manifest, owned: Owned, *, routed: bool = True) -> Health:
+    """An object of a kind that is not known here is ready when it exists, unless its ``Ready`` condition denies it.
+
+    ``routed`` tells whether a gateway of ours is to say of each route that it serves it. Without one, nobody may ever
+    say so, and only what somebody else says of a route counts.
+    """
     kind = kind_of(child)
+    if kind == GATEWAY_ROUTE and not routed and not condition_of(child, ROUTE_ACTIVE):
+        return Health(ref_of(child), True)
     check = _CHECKS.get((kind.group, kind.name), _by_condition)
     trouble = check(child, owned)
     ref = ref_of(child)
@@ -130,7 +140,7 @@ def _pod(child: Manifest, _: Owned) -> Trouble | None:
 
 
 def _gateway_route(child: Manifest, _: Owned) -> Trouble | None:
-    condition = condition_of(child, "GatewayRouteActive")
+    condition = condition_of(child, ROUTE_ACTIVE)
     if text(condition, "status") == "True":
         return None
     told = ": ".join(part for part in (text(condition, "reason"), text(condition, "message")) if part)
@@ -180,6 +190,9 @@ def _of_pod(pod: Manifest) -> Trouble | None:
             return WAITING_FOR_IMAGE, _join(f"waiting for image {text(status, 'image')}", message)
         if reason in CONTAINER_REASONS:
             return reason, _join(f"container {text(status, 'name')}", message or reason)
+    ready = condition_of(pod, "Ready")
+    if text(ready, "reason") == NOT_LISTENING:
+        return NOT_LISTENING, text(ready, "message")
     scheduled = condition_of(pod, "PodScheduled")
     if text(scheduled, "status") == "False":
         return UNSCHEDULABLE, text(scheduled, "message") or "no node takes the pod"

@@ -35,12 +35,16 @@ REPLACING = "Replacing"
 """An object of this name has to go first."""
 TAKEN = "NameTaken"
 """An object of this name belongs to somebody else."""
+IMMUTABLE = "ImmutableField"
+"""The template changes a field that cannot be changed, and to make the object anew would lose what it holds."""
 
 _RANKS = {
     **dict.fromkeys(("ConfigMap", "Secret", "ServiceAccount", "PersistentVolumeClaim", "Role", "RoleBinding"), 0),
     **dict.fromkeys(("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Pod", "Job", "CronJob"), 2),
     **dict.fromkeys(("GatewayRoute", "HTTPRoute", "Ingress"), 3),
 }
+_HOLDS_DATA = frozenset({"PersistentVolumeClaim", "PersistentVolume", "Namespace", "CustomResourceDefinition"})
+"""What is deleted with an object of these kinds does not come back with a new one."""
 _OTHER_RANK = 1
 """First what pods read, then services, then pods, then what leads visitors to them."""
 
@@ -77,7 +81,8 @@ class Delete:
 
 @dataclass(frozen=True, slots=True)
 class Blocked:
-    """Nothing can be done about a desired object now. The reason is REPLACING or TAKEN, the message for a person."""
+    """Nothing can be done about a desired object now. The reason is REPLACING, TAKEN or IMMUTABLE, the message for a
+    person."""
 
     ref: Ref
     reason: str
@@ -107,6 +112,20 @@ def plan(
         for manifest in sorted(desired, key=rank)
     )
     return (*deletes, *(step for step in steps if step is not None))
+
+
+def replacement(desired: Manifest, present: Manifest, refusal: str) -> Delete | Blocked | None:
+    """What to do when the cluster refused to change an immutable field: delete, so that the object is made anew.
+
+    None when the object is not the environment's own, or not yet: then the refusal stands.
+    """
+    ref = ref_of(desired)
+    if ref.kind.name in _HOLDS_DATA:
+        cure = "give the new one another name in the template, or delete the old one yourself"
+        return Blocked(ref, IMMUTABLE, f"{ref}: to make it anew would lose its data ({refusal}): {cure}")
+    if text(controller_of(present), "uid") != text(controller_of(desired), "uid"):
+        return None
+    return Delete(ref, uid_of(present))
 
 
 def rank(manifest: Manifest) -> int:

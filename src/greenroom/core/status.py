@@ -13,7 +13,7 @@ from datetime import datetime
 
 from greenroom.core import health
 from greenroom.core.health import Health
-from greenroom.core.plan import TAKEN, Record, inventory_items
+from greenroom.core.plan import IMMUTABLE, REPLACING, TAKEN, Record, inventory_items
 from greenroom.model.manifest import Json, Manifest, condition_of, kind_of, text
 
 READY = "Ready"
@@ -26,11 +26,21 @@ INVALID_PR = "InvalidPR"
 REVIEW_APP_NOT_FOUND = "ReviewAppNotFound"
 
 FAILURES = frozenset(
-    {APPLY_FAILED, INVALID_TEMPLATE, INVALID_PR, REVIEW_APP_NOT_FOUND, TAKEN}
-    | {health.UNSCHEDULABLE, health.DEADLINE_EXCEEDED, health.JOB_FAILED, health.REPLICA_FAILURE}
+    {APPLY_FAILED, INVALID_TEMPLATE, INVALID_PR, REVIEW_APP_NOT_FOUND, TAKEN, IMMUTABLE}
+    | {health.UNSCHEDULABLE, health.NOT_LISTENING, health.DEADLINE_EXCEEDED, health.JOB_FAILED, health.REPLICA_FAILURE}
     | health.CONTAINER_REASONS
 )
 """Reasons that somebody has to do something about. All others pass by themselves."""
+
+REASONS = FAILURES | {
+    READY,
+    REPLACING,
+    health.NOT_READY,
+    health.ROLLING_OUT,
+    health.WAITING_FOR_IMAGE,
+    health.WAITING_FOR_ROUTE,
+}
+"""Every reason that ``Ready`` can have."""
 
 FIELDS = ("observedGeneration", "commit", "shownCommit", "url", "inventory", "conditions")
 """The fields of the status that are written here."""

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from greenroom.core.plan import REPLACING, Action, Apply, Blocked, Delete, Record, is_pr, plan, rank
+from greenroom.core.plan import REPLACING, Action, Apply, Blocked, Delete, Record, is_pr, plan, rank, replacement
 from greenroom.core.status import APPLY_FAILED, Problem
 from greenroom.model.environment import Environment
-from greenroom.model.errors import ClusterError, Conflict, NotFound, Unavailable
+from greenroom.model.errors import ClusterError, Conflict, Immutable, NotFound, Unavailable
 from greenroom.model.manifest import Kind, Manifest, Ref, controller_of, is_deleting, kind_of, ref_of, uid_of
 from greenroom.ports import Cluster, Resource
 from greenroom.runtime.informer import Handler, Informers
@@ -145,23 +145,40 @@ class Children:
             try:
                 match action:
                     case Apply(manifest):
-                        stored = await self._cluster.apply(manifest, manager=MANAGER)
-                        self._informers.observe(stored)
-                        return Record.of(manifest, stored)
+                        return await self._apply(manifest)
                     case Delete(ref, uid):
                         await self._cluster.delete(ref, uid=uid)
-                        return Deleted(ref)
+                        return Deleted(f"{ref} of an earlier environment is being deleted")
                     case Blocked():
                         return action
             except NotFound as error:
-                return Deleted(action.ref) if isinstance(action, Delete) else error
+                return Deleted(f"{action.ref} is gone") if isinstance(action, Delete) else error
             except ClusterError as error:
                 return error
+
+    async def _apply(self, manifest: Manifest) -> Record | Deleted | Blocked:
+        """An object that cannot become what is desired is deleted. Its deletion brings the environment here again."""
+        try:
+            stored = await self._cluster.apply(manifest, manager=MANAGER)
+        except Immutable as error:
+            present = await self._cluster.get(ref_of(manifest))
+            match replacement(manifest, present, str(error)):
+                case Delete(ref, uid):
+                    await self._cluster.delete(ref, uid=uid)
+                    return Deleted(f"{ref} is made anew, for a field of it cannot be changed: {error}")
+                case Blocked() as blocked:
+                    return blocked
+                case None:
+                    raise
+        self._informers.observe(stored)
+        return Record.of(manifest, stored)
 
 
 @dataclass(frozen=True, slots=True)
 class Deleted:
-    ref: Ref
+    """A desired object had to go first. ``message`` says why, for a person."""
+
+    message: str
 
 
 _Result = Record | Deleted | Blocked | ClusterError
@@ -181,6 +198,6 @@ def _account(settled: Settled, ref: Ref, result: _Result | None, known: Record |
             settled.failed(ref, result)
         case Blocked():
             settled.problems.append(Problem(result.reason, result.message))
-        case Deleted():
-            settled.problems.append(Problem(REPLACING, f"{ref} of an earlier environment is being deleted"))
+        case Deleted(message):
+            settled.problems.append(Problem(REPLACING, message))
     settled.keep(known)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from enum import Enum
 from weakref import WeakValueDictionary
 
@@ -21,6 +22,7 @@ from greenroom.model.environment import pr_name
 from greenroom.model.errors import ClusterError, Conflict, NotFound, Unavailable
 from greenroom.model.manifest import (
     PR,
+    RECEIVED_ANNOTATION,
     REVIEW_APP,
     Json,
     Manifest,
@@ -35,7 +37,7 @@ from greenroom.model.manifest import (
 )
 from greenroom.model.pull import PullEvent, PullRequest
 from greenroom.model.reviewapp import ReviewApp
-from greenroom.ports import Cluster
+from greenroom.ports import Clock, Cluster
 from greenroom.runtime.informer import Informers
 
 MANAGER = "greenroom"
@@ -77,9 +79,10 @@ class _State:
 class Intake:
     """Deliveries of one pull request are handled one after the other, in whatever order they came."""
 
-    def __init__(self, cluster: Cluster, informers: Informers) -> None:
+    def __init__(self, cluster: Cluster, informers: Informers, clock: Clock) -> None:
         self._cluster = cluster
         self._informers = informers
+        self._clock = clock
         self._turns: WeakValueDictionary[tuple[str, int], asyncio.Lock] = WeakValueDictionary()
 
     async def synced(self) -> None:
@@ -89,6 +92,10 @@ class Intake:
                 await self._informers.synced(REVIEW_APP)
         except TimeoutError as error:
             raise Unavailable("the ReviewApps are not known yet", retry_after=SYNC_SECONDS) from error
+        if not self._informers.has_listed(REVIEW_APP):
+            raise Unavailable(
+                f"the cluster does not serve {REVIEW_APP}: is its CRD installed?", retry_after=SYNC_SECONDS
+            )
 
     async def handle(self, event: PullEvent) -> tuple[Outcome, ...]:
         """What was done at each ReviewApp of the repository; nothing at all when there is none.
@@ -159,7 +166,7 @@ class Intake:
             raise Unavailable(f"{state.ref} is still being deleted", retry_after=1.0)
         if state.known == state.recorded:
             return Result.UNCHANGED
-        await self._cluster.apply(_pr_object(state), manager=MANAGER)
+        await self._cluster.apply(_pr_object(state, self._clock.now()), manager=MANAGER)
         return Result.CREATED if state.pr is None else Result.UPDATED
 
     async def _retire(self, state: _State) -> Result:
@@ -184,13 +191,16 @@ def _review_app(app: Manifest) -> ReviewApp:
     return ReviewApp(ref.namespace, ref.name, _repository(app), ())
 
 
-def _pr_object(state: _State) -> Manifest:
+def _pr_object(state: _State, received: datetime) -> Manifest:
     """Only the fields that are ours, so that ``envVars`` set by hand stay. An object that was read must not have
     changed since, nor, which only its UID says, come anew after it was deleted."""
     metadata: dict[str, Json] = {
         "name": state.ref.name,
         "namespace": state.ref.namespace,
-        "annotations": {OBSERVED: str(state.known)},
+        "annotations": {
+            OBSERVED: str(state.known),
+            RECEIVED_ANNOTATION: received.isoformat(timespec="milliseconds"),
+        },
         "ownerReferences": [owner_reference(state.app)],
     }
     if state.pr is not None:

@@ -20,7 +20,7 @@ from greenroom.core.status import Findings, Problem
 from greenroom.core.template import Rendered, render
 from greenroom.flows.children import MANAGER, Children, Kinds, Settled
 from greenroom.model.environment import Environment
-from greenroom.model.errors import ClusterError, Invalid, InvalidInput, NotFound
+from greenroom.model.errors import ClusterError, Invalid, InvalidInput, NotFound, Unavailable
 from greenroom.model.manifest import (
     POD,
     PR,
@@ -46,12 +46,18 @@ from greenroom.model.reviewapp import ReviewApp
 from greenroom.ports import Clock, Cluster
 from greenroom.runtime.controller import Controller
 from greenroom.runtime.informer import Informers
+from greenroom.runtime.monitor import UNWATCHED, Monitor
+from greenroom.runtime.pace import Pace
 
 WORKERS = 8
 RESYNC_SECONDS = 600.0
 """How often an environment is looked at though nothing seems to have changed."""
 REFUSED_SECONDS = 60.0
 """When to try again what the cluster refused for a reason that is not in the object: a missing CRD, right or quota."""
+EDITS_PER_SECOND = 5.0
+EDITS_AT_ONCE = 10
+"""How fast an edited template reaches the environments that live, so that the cluster is not asked to start them all
+anew in one moment. Pushes and new pull requests wait for none of this."""
 OWNER_CHAIN = 8
 """Owners to follow from an object up to a PR object. Nothing stops people from writing a circle."""
 
@@ -59,27 +65,54 @@ log = structlog.get_logger(__name__)
 
 
 class Reconcile:
-    """Keeps every environment as its PR object and ReviewApp say. ``url_of`` makes the URL that reaches a host."""
+    """Keeps every environment as its PR object and ReviewApp say. ``url_of`` makes the URL that reaches a host.
 
-    def __init__(self, cluster: Cluster, informers: Informers, clock: Clock, *, url_of: Callable[[str], str]) -> None:
+    ``routed`` tells whether a gateway of ours serves the routes, so that an environment waits for it.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        informers: Informers,
+        clock: Clock,
+        *,
+        url_of: Callable[[str], str],
+        routed: bool = True,
+        monitor: Monitor = UNWATCHED,
+    ) -> None:
         self._cluster = cluster
         self._informers = informers
         self._clock = clock
         self._url_of = url_of
+        self._routed = routed
         self._children = Children(cluster, informers, self._part_changed)
-        self._controller: Controller[Ref] = Controller("environments", self.reconcile, workers=WORKERS)
+        self._controller: Controller[Ref] = Controller(
+            "environments", self.reconcile, workers=WORKERS, describe=_named, monitor=monitor
+        )
+        self._edits: Pace[Ref] = Pace(self._controller.add, rate=EDITS_PER_SECOND, burst=EDITS_AT_ONCE)
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Until cancelled, and once only."""
         self._informers.subscribe(PR, self._pr_changed)
         self._informers.subscribe(REVIEW_APP, self._review_app_changed)
         for kind in (REPLICA_SET, POD):
             self._informers.subscribe(kind, self._part_changed)
-        await self._controller.run()
+        try:
+            await self._controller.run()
+        finally:
+            self._edits.close()
+            for handler in (self._pr_changed, self._review_app_changed, self._part_changed):
+                self._informers.unsubscribe(handler)
+
+    def is_stuck(self) -> bool:
+        """Whether the environments are not kept any more, though this runs."""
+        return self._controller.is_stuck()
 
     async def reconcile(self, ref: Ref) -> float | None:
         """Answers when to look again, in seconds. Raises ClusterError for what to try again soon."""
         await self._informers.synced(PR, REVIEW_APP)
+        if not self._informers.has_listed(PR, REVIEW_APP):
+            raise Unavailable("the ReviewApps are not known yet")
         pr = self._informers.get(ref)
         if pr is None or is_deleting(pr):
             await self._children.clear(ref, uid_of(pr) if pr is not None else "")
@@ -148,7 +181,7 @@ class Reconcile:
             shown_commit=shown_commit(children, owned),
             url=status.address_of(children, self._url_of),
             problems=tuple(settled.problems),
-            healths=tuple(assess(child, owned) for child in children),
+            healths=tuple(assess(child, owned, routed=self._routed) for child in children),
             records=tuple(settled.records),
             left=left,
         )
@@ -181,12 +214,18 @@ class Reconcile:
     def _review_app_changed(self, old: Manifest | None, new: Manifest | None) -> None:
         """An edit concerns all of its environments; that a pull request was closed, only its own."""
         app = new or old or {}
-        edited = old is None or new is None or table(old, "spec") != table(new, "spec")
+        is_new = old is None or new is None
+        edited = is_new or table(old, "spec") != table(new, "spec")
+        look = self._controller.add if is_new else self._edits.add
         before, after = table(old, "status", "closed"), table(new, "status", "closed")
         for pr in self._informers.list(PR, namespace=text(app, "metadata", "namespace")):
-            closed = text(pr, "spec", "prNumber")
-            if _parent(pr) == ref_of(app) and (edited or before.get(closed) != after.get(closed)):
+            number_ = text(pr, "spec", "prNumber")
+            if _parent(pr) != ref_of(app):
+                continue
+            if before.get(number_) != after.get(number_):
                 self._controller.add(ref_of(pr))
+            elif edited:
+                look(ref_of(pr))
 
     def _part_changed(self, old: Manifest | None, new: Manifest | None) -> None:
         for pr in {self._environment_of(manifest) for manifest in (old, new) if manifest is not None}:
@@ -205,6 +244,10 @@ class Reconcile:
                 return owner
             part = self._informers.get(owner)
         return None
+
+
+def _named(ref: Ref) -> dict[str, str]:
+    return {"environment": f"{ref.namespace}/{ref.name}"}
 
 
 def _parent(pr: Manifest) -> Ref:

@@ -9,6 +9,7 @@
         ├── AlreadyExists     409 on create
         ├── Conflict          409: someone else owns the field, or the object changed meanwhile
         ├── Invalid           400, 422: the object itself is wrong; trying again does not help
+        │   └── Immutable     422: a field is changed that cannot be; another object of that name could have it
         ├── Forbidden         401, 403
         ├── UnknownKind       the cluster serves no such kind (its CRD may come later)
         ├── Expired           410: list again
@@ -63,6 +64,10 @@ class Conflict(ClusterError):
 
 
 class Invalid(ClusterError):
+    pass
+
+
+class Immutable(Invalid):
     pass
 
 

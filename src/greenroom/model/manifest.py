@@ -16,6 +16,8 @@ Manifest: TypeAlias = "Mapping[str, Json]"
 GROUP = "kubetempura.mercari.com"
 ENVIRONMENT_LABEL = "greenroom.dev/environment"
 COMMIT_ANNOTATION = "greenroom.dev/commit"
+RECEIVED_ANNOTATION = "greenroom.dev/received"
+"""On a PR object: when the delivery that it was last written for was received, ISO 8601 with milliseconds."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

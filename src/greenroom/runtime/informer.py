@@ -33,18 +33,21 @@ UNKNOWN_KIND_SECONDS = 10.0
 
 
 class Informers:
-    """An eventually consistent copy of the started kinds, a ``ports.Reader``.
+    """An eventually consistent copy of the started kinds in ``namespace`` (by default in all), a ``ports.Reader``.
 
     A watch that brings nothing, not even a bookmark, for ``silence_seconds`` is taken for a half-open connection and
     made anew. Kubernetes sends a bookmark about once a minute.
     """
 
-    def __init__(self, cluster: Cluster, *, silence_seconds: float = 300.0) -> None:
+    def __init__(self, cluster: Cluster, *, namespace: str = "", silence_seconds: float = 300.0) -> None:
         self._cluster = cluster
+        self._namespace = namespace
         self._silence_seconds = silence_seconds
         self._cache = Cache()
         self._synced: dict[Kind, asyncio.Event] = {}  # its keys are the started kinds
+        self._listed: set[Kind] = set()
         self._handlers: dict[Kind, list[Handler]] = defaultdict(list)
+        self._signs: dict[Kind, float] = {}  # when each kind's loop last showed that it lives, in seconds of the loop
         self._group: asyncio.TaskGroup | None = None
 
     def get(self, ref: Ref) -> Manifest | None:
@@ -75,6 +78,24 @@ class Informers:
         self._handlers[kind].append(handler)
         for manifest in self._cache.list(kind):
             _call(handler, Delta(None, manifest))
+
+    def unsubscribe(self, handler: Handler) -> None:
+        """Never call ``handler`` again, of whatever kind. The kinds go on being watched."""
+        for handlers in self._handlers.values():
+            while handler in handlers:
+                handlers.remove(handler)
+
+    def has_listed(self, *kinds: Kind) -> bool:
+        """Whether each of ``kinds`` was listed once: not so one that the cluster does not serve, or not yet.
+
+        A kube-apiserver that was just started answers before it serves the kinds of CRDs.
+        """
+        return self._listed.issuperset(kinds)
+
+    def stuck(self) -> tuple[Kind, ...]:
+        """The kinds whose watch goes on though it should long have been made anew: it cannot even be cancelled."""
+        now = asyncio.get_running_loop().time()
+        return tuple(kind for kind, sign in self._signs.items() if now - sign > 2 * self._silence_seconds)
 
     async def synced(self, *kinds: Kind) -> None:
         """Wait until each of ``kinds`` (by default all that are started) was listed once.
@@ -117,7 +138,9 @@ class Informers:
             # Getting nowhere means that the same list or watch would be asked again right after it was asked.
             useful = machine.since != since or loop.time() - began >= RECONNECT.cap
             failures = 0 if useful else failures + 1
-            await asyncio.sleep(max(wait, RECONNECT.delay(failures)))
+            pause = max(wait, RECONNECT.delay(failures))
+            self._signs[kind] = loop.time() + pause
+            await asyncio.sleep(pause)
 
     async def _connect(self, kind: Kind, machine: ListWatch, *, first: bool) -> float:
         """One connection to its end, whatever ends it. Answers the seconds to wait before the next, at least."""
@@ -148,16 +171,19 @@ class Informers:
     async def _follow(self, kind: Kind, machine: ListWatch) -> None:
         """List when needed, then watch to the end of the stream. Raises TimeoutError when nothing comes for long."""
         loop = asyncio.get_running_loop()
+        self._signs[kind] = loop.time()
         async with asyncio.timeout(self._silence_seconds) as silence:
             since = machine.since if machine.since is not None else await self._list(kind, machine)
-            async for event in self._cluster.watch(kind, since=since):
+            async for event in self._cluster.watch(kind, since=since, namespace=self._namespace):
+                self._signs[kind] = loop.time()
                 silence.reschedule(loop.time() + self._silence_seconds)
                 self._hand_out(kind, machine.event(WatchEvent(event.change, _trimmed(event.object))))
 
     async def _list(self, kind: Kind, machine: ListWatch) -> str:
-        listing = await self._cluster.list(kind)
+        listing = await self._cluster.list(kind, namespace=self._namespace)
         items = [_trimmed(item) for item in listing.items]
         self._hand_out(kind, machine.listing(Listing(items, listing.resource_version)))
+        self._listed.add(kind)
         self._synced[kind].set()
         return listing.resource_version
 

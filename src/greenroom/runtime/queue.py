@@ -13,18 +13,21 @@ from contextlib import asynccontextmanager
 from typing import Generic, TypeVar
 
 from greenroom.runtime.backoff import Backoff
+from greenroom.runtime.monitor import UNWATCHED, Monitor
 
 K = TypeVar("K", bound=Hashable)
 
 
 class WorkQueue(Generic[K]):
-    """Keys to be handled, each with its own back-off."""
+    """Keys to be handled, each with its own back-off. It is used inside one event loop."""
 
-    def __init__(self, backoff: Backoff) -> None:
+    def __init__(self, backoff: Backoff, monitor: Monitor = UNWATCHED) -> None:
         self._backoff = backoff
+        self._monitor = monitor
         self._turns: asyncio.Queue[K] = asyncio.Queue()
-        self._waiting: set[K] = set()  # has a place in _turns, or gets one when its present turn ends
-        self._running: set[K] = set()
+        # Since when, in seconds of the loop. What waits has a place in _turns, or gets one when its present turn ends.
+        self._waiting: dict[K, float] = {}
+        self._running: dict[K, float] = {}
         self._timers: dict[K, asyncio.TimerHandle] = {}
         self._failures: dict[K, int] = {}
         self._closed = False
@@ -37,7 +40,8 @@ class WorkQueue(Generic[K]):
             self._add_later(key, after)
             return
         self._cancel_timer(key)
-        self._waiting.add(key)
+        self._waiting[key] = asyncio.get_running_loop().time()
+        self._monitor.added(waiting=len(self._waiting))
         if key not in self._running:
             self._turns.put_nowait(key)
 
@@ -45,14 +49,20 @@ class WorkQueue(Generic[K]):
     async def turn(self) -> AsyncIterator[K]:
         """Wait for the next key. It is being handled until the context ends, however it ends."""
         key = await self._turns.get()
-        self._waiting.discard(key)
-        self._running.add(key)
+        now = self._running[key] = asyncio.get_running_loop().time()
+        waited = now - self._waiting.pop(key)
+        self._monitor.began(waited, waiting=len(self._waiting))
         try:
             yield key
         finally:
-            self._running.discard(key)
+            del self._running[key]
             if key in self._waiting:
                 self._turns.put_nowait(key)
+
+    def longest_turn(self) -> float:
+        """For how many seconds the key that is being handled for longest is; 0 when none is."""
+        now = asyncio.get_running_loop().time()
+        return max((now - since for since in self._running.values()), default=0.0)
 
     def retry(self, key: K, *, at_least: float = 0.0) -> int:
         """``key`` failed: add it after its back-off, or after ``at_least`` seconds if that is longer.
@@ -60,6 +70,7 @@ class WorkQueue(Generic[K]):
         Answers how often it has failed since it last succeeded.
         """
         failures = self._failures[key] = self._failures.get(key, 0) + 1
+        self._monitor.retried()
         self.add(key, after=max(self._backoff.delay(failures), at_least))
         return failures
 

@@ -95,13 +95,14 @@ class _Receiver:
                 return await self._take_in(content)
 
     async def _take_in(self, event: PullEvent) -> web.Response:
-        what = {"action": event.action.value, "number": event.pull.number, "commit": event.pull.head[:7]}
-        try:
-            outcomes = await self._intake.handle(event)
-        except ClusterError as error:
-            log.warning("delivery failed", **what, error=str(error))
-            return _unavailable(error)
-        log.info("delivery handled", **what, results=[outcome.result.value for outcome in outcomes])
+        what = {"action": event.action.value, "commit": event.pull.head[:7]}
+        with structlog.contextvars.bound_contextvars(pull_request=f"{event.pull.repository}/pull/{event.pull.number}"):
+            try:
+                outcomes = await self._intake.handle(event)
+            except ClusterError as error:
+                log.warning("delivery failed", **what, error=str(error))
+                return _unavailable(error)
+            log.info("delivery handled", **what, results=[outcome.result.value for outcome in outcomes])
         if not outcomes:
             return _answer(200, ignored=f"no ReviewApp is for {event.pull.repository}")
         return _answer(200, results=[_told(outcome) for outcome in outcomes])

@@ -1,0 +1,163 @@
+"""The operator: Greenroom in a Kubernetes cluster, as one of several equal replicas.
+
+Each replica takes webhooks in, for that only writes PR objects, which is safe however many do. Only the one that holds
+the lease keeps environments. There is no gateway of ours here yet, so environments wait for none: whether a
+GatewayRoute is served counts only where somebody else, such as App Mesh's controller, says so in its status.
+"""
+
+from __future__ import annotations
+
+import signal
+import socket
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Literal
+
+import structlog
+
+from greenroom.adapters.kube import KubeCluster
+from greenroom.adapters.kube_connection import Connection
+from greenroom.adapters.writes import Counted, Fenced
+from greenroom.app.lifecycle import SystemClock, background, ended_by, serving
+from greenroom.app.logs import log_to_stdout
+from greenroom.app.metrics import Latency, Metrics
+from greenroom.flows.intake import Intake
+from greenroom.flows.reconcile import Reconcile
+from greenroom.model.manifest import PR, REVIEW_APP, Ref
+from greenroom.ports import Clock
+from greenroom.runtime.informer import Informers
+from greenroom.runtime.leader import LEASE, Leader
+from greenroom.web import health
+from greenroom.web import metrics as metrics_page
+from greenroom.web.app import make_app
+
+LEASE_NAME = "greenroom"
+NEEDED = (PR, REVIEW_APP)
+"""The kinds that every replica has to know before it is ready."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ServeSettings:
+    """What ``greenroom serve`` was asked for.
+
+    Webhooks signed with any of ``secrets`` are taken. ``namespace`` is the only one to look at, ``""`` for all.
+    ``host`` is the address to listen on, None for every one; a port may be 0: the system chooses.
+    """
+
+    secrets: tuple[bytes, ...] = field(repr=False)
+    namespace: str = ""
+    url_scheme: Literal["http", "https"] = "https"
+    host: str | None = None
+    webhook_port: int = 3000
+    metrics_port: int = 8080
+    health_port: int = 8081
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where a running operator listens."""
+
+    webhook: int
+    metrics: int
+    health: int
+
+
+class _Environments:
+    """Keeps environments, with a new Reconcile each time that this replica leads."""
+
+    def __init__(self, make: Callable[[], Reconcile]) -> None:
+        self._make = make
+        self._present: Reconcile | None = None
+
+    async def keep(self) -> None:
+        self._present = self._make()
+        try:
+            await self._present.run()
+        finally:
+            self._present = None
+
+    def is_stuck(self) -> bool:
+        return self._present is not None and self._present.is_stuck()
+
+
+@asynccontextmanager
+async def operator(settings: ServeSettings, connection: Connection) -> AsyncIterator[Ports]:
+    """Start a replica, and stop it at the end or when SIGTERM comes: the lease is given back, deliveries are finished.
+
+    The lease is in the namespace of ``connection``, which in a cluster is the pod's. An API server that cannot be
+    reached is waited for. Raises InvalidInput when there is no secret, or a port is taken.
+    """
+    clock, metrics = SystemClock(), Metrics()
+    async with AsyncExitStack() as stack:
+        stack.enter_context(ended_by(signal.SIGTERM, signal.SIGHUP))
+        stack.enter_context(log_to_stdout())
+        api = await stack.enter_async_context(KubeCluster(connection))
+        cluster = Counted(api, metrics.wrote)
+        informers = Informers(cluster, namespace=settings.namespace)
+        for kind in NEEDED:
+            informers.start(kind)
+        leader = Leader(cluster, clock, Ref(LEASE, connection.namespace, LEASE_NAME), _identity())
+        environments = _Environments(
+            lambda: Reconcile(
+                Fenced(cluster, leader.leads),
+                informers,
+                clock,
+                url_of=lambda host: f"{settings.url_scheme}://{host}",
+                routed=False,
+                monitor=metrics.monitor("environments"),
+            )
+        )
+        intake = Intake(cluster, informers, clock)
+        _measure(metrics, informers, leader, clock)
+
+        webhook = make_app(intake, secrets=settings.secrets)
+        probes = health.make_app(
+            alive=lambda: _what_is_stuck(informers, environments), ready=lambda: _what_is_missing(informers)
+        )
+        ports = Ports(
+            webhook=await stack.enter_async_context(
+                serving(webhook, settings.webhook_port, option="--webhook-port", host=settings.host)
+            ),
+            metrics=await stack.enter_async_context(
+                serving(
+                    metrics_page.make_app(metrics.registry),
+                    settings.metrics_port,
+                    option="--metrics-port",
+                    host=settings.host,
+                )
+            ),
+            health=await stack.enter_async_context(
+                serving(probes, settings.health_port, option="--health-port", host=settings.host)
+            ),
+        )
+        await stack.enter_async_context(background(informers.run, lambda: leader.run(environments.keep)))
+        log.info("Greenroom serves", server=connection.server, ports=[ports.webhook, ports.metrics, ports.health])
+        yield ports
+
+
+def _measure(metrics: Metrics, informers: Informers, leader: Leader, clock: Clock) -> None:
+    latency = Latency(metrics, clock)
+    informers.subscribe(PR, lambda old, new: latency.changed(old, new) if leader.leads() else None)
+    metrics.watch_environments(lambda: informers.list(PR), leader.leads)
+
+
+def _what_is_missing(informers: Informers) -> Iterator[str]:
+    for kind in NEEDED:
+        if not informers.has_listed(kind):
+            yield f"{kind} objects are not known yet"
+
+
+def _what_is_stuck(informers: Informers, environments: _Environments) -> Iterator[str]:
+    for kind in informers.stuck():
+        yield f"the watch of {kind} does not go on"
+    if environments.is_stuck():
+        yield "an environment is being reconciled for too long"
+
+
+def _identity() -> str:
+    """This process in the lease: the pod's name, for people, and what makes it the only one."""
+    return f"{socket.gethostname()}_{uuid.uuid4()}"
