@@ -43,7 +43,9 @@ from greenroom.runtime.informer import Informers
 from greenroom.web.app import make_app
 
 MANAGER = "greenroom-local"
-DEFAULT_GATEWAY = "ingress-gw"
+DEFAULT_GATEWAY = "greenroom"
+DEFAULT_GATEWAY_NAMESPACE = "default"
+"""Not the user's, which may be another at the next start: there would be two gateways then."""
 GATEWAY_SECONDS = 15.0
 """How long an Envoy may take to start."""
 
@@ -148,7 +150,7 @@ def _defaults(settings: OneMachineSettings) -> tuple[Manifest, Manifest]:
     gateway: Manifest = {
         "apiVersion": VIRTUAL_GATEWAY.api_version,
         "kind": VIRTUAL_GATEWAY.name,
-        "metadata": {"name": DEFAULT_GATEWAY, "namespace": settings.namespace},
+        "metadata": {"name": DEFAULT_GATEWAY, "namespace": DEFAULT_GATEWAY_NAMESPACE},
         "spec": {**everything, "listeners": [listener]},
     }
     return mesh, gateway
