@@ -21,7 +21,7 @@ from greenroom.core.xds import LISTENER, DeltaStream, Request, Response, Snapsho
 _SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 _WARMING_SECONDS = 2.0
 """How long routes wait for their clusters to warm up. Longer, and one broken environment would hold up all others."""
-_RETRY_SECONDS = 5.0
+_RETRY_SECONDS = 2.0
 """How soon a refused listener is offered again. It alone is refused for what is not in it: a port that is taken."""
 _GRACE_SECONDS = 0.5
 _LARGEST_REQUEST = 64 * 1024 * 1024  # an Envoy that comes back names every resource that it has

@@ -178,7 +178,9 @@ class ApiServer:
             # Its own text has the proxy's URL, with the password.
             raise Unavailable(f"no connection to {server}: the proxy answered {error.status}") from None
         except (aiohttp.ClientError, OSError) as error:
-            raise Unavailable(f"no connection to {server}: {error}") from error
+            # Of a failed connection aiohttp also tells the address again, and the name of an SSL context object.
+            reason = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+            raise Unavailable(f"no connection to {server}: {reason}") from error
 
     def _warn(self, trouble: str) -> None:
         log.warning("the client certificate cannot be used, keeping the one before", error=trouble)
