@@ -15,7 +15,7 @@ from envoy.config.route.v3 import route_pb2
 from google.protobuf.json_format import MessageToJson
 
 from greenroom.core.xds import CLUSTER, ENDPOINTS, LISTENER, ROUTES, Snapshot
-from greenroom.local.envoy_process import envoy_binary
+from greenroom.local.envoy_process import bootstrap, envoy_binary
 
 MESSAGES = {
     CLUSTER: cluster_pb2.Cluster,
@@ -39,7 +39,8 @@ def readable(snapshot: Snapshot) -> dict[str, list[dict[str, Any]]]:
 def complaint(snapshot: Snapshot, folder: Path) -> str:
     """What Envoy says against the same resources in a file; ``""`` when it takes them."""
     file = folder / "static.yaml"
-    file.write_text(yaml.safe_dump({"static_resources": _static(readable(snapshot))}))
+    runtime = bootstrap("test", "127.0.0.1:1")["layered_runtime"]
+    file.write_text(yaml.safe_dump({"static_resources": _static(readable(snapshot)), "layered_runtime": runtime}))
     argv = [str(envoy_binary()), "--mode", "validate", "--log-level", "error", "--config-path", str(file)]
     done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=30)
     return "" if done.returncode == 0 else done.stderr + done.stdout

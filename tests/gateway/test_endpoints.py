@@ -5,12 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
-from greenroom.core.routing import Router
-from greenroom.model.manifest import COMMIT_ANNOTATION, DEPLOYMENT, ENDPOINT_SLICE, POD, SERVICE, Ref
 from tests.gateway.world import (
     GATEWAY,
-    NAMESPACE,
     World,
     endpoint_slice,
     environment,
@@ -18,6 +14,9 @@ from tests.gateway.world import (
     running,
     stage,
 )
+
+from greenroom.core.routing import Router
+from greenroom.model.manifest import COMMIT_ANNOTATION, DEPLOYMENT, ENDPOINT_SLICE, POD, SERVICE
 
 A, B, C = "a" * 40, "b" * 40, "c" * 40
 LATER, LATEST = "2026-11-23T11:00:00Z", "2026-11-23T12:00:00Z"
@@ -158,4 +157,3 @@ def test_the_slices_of_another_namespace_are_not_taken() -> None:
     made = running("pr1", A, 1)
     find(made, ENDPOINT_SLICE, "pr1-pr1-aaaaa-1")["metadata"]["namespace"] = "elsewhere"
     assert shown(*made) == {}
-    assert Ref(ENDPOINT_SLICE, NAMESPACE, "x") not in made

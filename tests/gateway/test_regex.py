@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.gateway.envoy_static import complaint
 
 from greenroom.core.envoy import snapshot
 from greenroom.model.mesh import Refused
@@ -22,7 +23,6 @@ from greenroom.model.routes import (
     RouteTable,
     VirtualHost,
 )
-from tests.gateway.envoy_static import complaint
 
 GOOD = [
     "/pr[0-9]+/.*",
@@ -31,7 +31,9 @@ GOOD = [
     r"/a\/b\-c\~d%20(x|)",
     "/[-a-z]*?",
     "/[+*]",
-    "/a{1000}",
+    "/[^a]{500}",
+    "/" + "a" * 254,
+    "/" + r"\W" * 127,
 ]
 BAD = [
     "(",
@@ -43,6 +45,7 @@ BAD = [
     "/(?P<n>a)(?P=n)",
     "/a++",
     "/a{1001}",
+    "/.......{999}",
     "/(a{100}){100}",
     "/a{,5}",
     r"/\Z",
@@ -90,7 +93,12 @@ def accepted(pattern: str) -> bool:
     return True
 
 
-pieces = st.sampled_from(list("ab/.|()[]^$*+?{}\\-,12:P<>=!#&~_ ") + [r"\d", r"\b", "{1,2}", "(?:", "[a-", "[^", "\\["])
+def test_envoy_takes_a_long_prefix(tmp_path: Path) -> None:
+    assert complaint(snapshot(table(prefixes=("/" + "a" * 254,)), bind="127.0.0.1"), tmp_path) == ""
+
+
+characters = "ab/.|()[]^$*+?{}\\-,12:P<>=!#&~_ "
+pieces = st.sampled_from([*characters, r"\d", r"\b", "{1,2}", "(?:", "[a-", "[^", "\\["])
 patterns = st.lists(pieces, min_size=1, max_size=12).map("".join).filter(accepted)
 prefixes = st.text(st.characters(min_codepoint=32, max_codepoint=0x2FF, exclude_categories=["C"]), max_size=8)
 

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.gateway.world import GATEWAY, NAMESPACE, World, environment, find, load, route, stage, stored, web
 
 from greenroom.core.envoy import snapshot
 from greenroom.core.routing import Router, Routing
 from greenroom.core.xds import CLUSTER, ENDPOINTS
-from greenroom.model.manifest import SERVICE, Manifest, Ref
+from greenroom.model.manifest import SERVICE, Manifest, Ref, ref_of
 from greenroom.model.mesh import GATEWAY_ROUTE, MESH, VIRTUAL_GATEWAY, VIRTUAL_NODE, VIRTUAL_SERVICE
-from tests.gateway.world import GATEWAY, NAMESPACE, World, environment, find, load, route, stage, stored, web
 
 A, B = "a" * 40, "b" * 40
 ROUTE = Ref(GATEWAY_ROUTE, NAMESPACE, "r")
@@ -117,7 +117,6 @@ def test_a_route_is_told_why_its_gateway_is_not_usable() -> None:
 
 
 # References
-
 
 
 @pytest.mark.parametrize(
@@ -309,7 +308,7 @@ def test_any_mixture_of_good_and_bad_objects_gives_a_table_and_named_refusals(
         assert made[CLUSTER].keys() == made[ENDPOINTS].keys()
         assert {each.cluster for host in table.hosts for each in host.routes} <= made[CLUSTER].keys()
     for each in objects:
-        ref = Ref(GATEWAY_ROUTE, NAMESPACE, each["metadata"]["name"])
-        if each["kind"] == GATEWAY_ROUTE.name:
+        ref = ref_of(each)
+        if ref.kind == GATEWAY_ROUTE:
             assert (ref in routing.placed) is (ref not in routing.refused)
     assert all(why.reason and str(why) for why in routing.refused.values())

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from greenroom.model.manifest import COMMIT_ANNOTATION, Kind, Manifest, Ref, get, name_of, ref_of
+from greenroom.model.manifest import COMMIT_ANNOTATION, Kind, Manifest, Ref, get, name_of, ref_of, table
 from greenroom.model.mesh import GATEWAY_ROUTE, VIRTUAL_GATEWAY, VIRTUAL_NODE, VIRTUAL_SERVICE
 
 DATA = Path(__file__).parent / "data"
@@ -62,6 +62,14 @@ def stored(manifest: dict[str, Any], *, created: str = CREATED, namespace: str =
     result["metadata"] |= {"namespace": namespace, "creationTimestamp": created, "generation": 1}
     result["metadata"]["uid"] = f"{result['kind']}-{result['metadata']['name']}"
     return result
+
+
+def applied(manifest: Manifest) -> dict[str, Any]:
+    """``manifest`` as a user applies it: ``stored`` undone."""
+    server = {"uid", "generation", "creationTimestamp", "ownerReferences"}
+    if manifest["kind"] in {"Mesh", "Namespace"}:
+        server.add("namespace")
+    return {**manifest, "metadata": {k: v for k, v in table(manifest, "metadata").items() if k not in server}}
 
 
 def environment(number: int, commit: str, *pods: int, host: str = "") -> list[Manifest]:

@@ -58,6 +58,7 @@ def bootstrap(gateway: str, ads_address: str) -> dict[str, Json]:
             },
         },
         "static_resources": {"clusters": [_control_plane(address)]},
+        "layered_runtime": {"layers": [{"name": "greenroom", "static_layer": _RUNTIME}]},
         # Thousands of clusters have hundreds of statistics each, most of which are never counted.
         "deferred_stat_options": {"enable_deferred_creation_stats": True},
     }
@@ -82,6 +83,9 @@ def _control_plane(address: Json) -> Json:
     }
 
 
+# Envoy would refuse all routes for one expression, or one long prefix, of more than a hundred instructions. What is
+# really too large is found before, and told to the one whose it is (``model.regex``).
+_RUNTIME: Json = {"re2.max_program_size.error_level": 2**32 - 1}
 _KEEPALIVE: Json = {"interval": "30s", "timeout": "10s"}
 
 

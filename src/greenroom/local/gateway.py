@@ -70,7 +70,7 @@ class Gateways:
 
     async def _one_life(self, ref: Ref) -> str:
         config = bootstrap(f"{ref.namespace}/{ref.name}", self._ads_address)
-        name = f"{ref.namespace}-{ref.name}"
+        name = f"{ref.namespace}_{ref.name}"  # no name of Kubernetes has an underscore
         try:
             envoy = await EnvoyProcess.start(self._binary, self._folder, name, config, env=self._environment)
         except OSError as error:

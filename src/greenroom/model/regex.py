@@ -14,6 +14,8 @@ from greenroom.model.mesh import Refused, plain
 
 _LONGEST = 255
 _MOST_REPEATS = 1000
+_LARGEST = 5000
+"""Characters times repetitions. RE2 makes up to some thirty instructions of each, and Envoy allows it 8 MiB."""
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _ESCAPED = frozenset("dDwWsSbBA" + "tnrfv" + ".^$*+?()[]{}|\\/-~!@#%&=:;,<>'\"` ")
 _SPECIAL = frozenset(".^$*+?()[]{}|\\")
@@ -53,7 +55,8 @@ def _repeats(bare: str) -> str:
         if not low:
             return "a repetition without its lower bound is not supported (Envoy uses RE2)"
         total *= max(int(low[:5]), int(high[:5] or "0") if comma else 0, 1)
-    return "repetitions of more than a thousand are not supported (Envoy uses RE2)" if total > _MOST_REPEATS else ""
+    too_many = total > _MOST_REPEATS or total * len(bare) > _LARGEST
+    return "so many repetitions are not supported (Envoy uses RE2)" if too_many else ""
 
 
 def _syntax(pattern: str) -> str:
