@@ -23,6 +23,7 @@ from greenroom.core.webhook import EVENT_HEADER, SIGNATURE_HEADER, signature
 from greenroom.local.files import write_private
 from greenroom.local.forge import payload
 from greenroom.model.errors import GreenroomError, InvalidInput
+from greenroom.model.manifest import timestamp
 
 ANSWER_SECONDS = 10.0
 """How long the answer to a delivery is waited for, as GitHub does."""
@@ -252,4 +253,4 @@ def _now(after: str) -> str:
     now = datetime.now(UTC).replace(microsecond=0)
     if after:
         now = max(now, datetime.fromisoformat(after) + timedelta(seconds=1))
-    return now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return timestamp(now)

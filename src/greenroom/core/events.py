@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from datetime import datetime
 
-from greenroom.core.status import FAILURES, READY, rfc3339
+from greenroom.core.status import FAILURES, READY
 from greenroom.model.manifest import (
     EVENT,
     Json,
@@ -20,6 +20,7 @@ from greenroom.model.manifest import (
     owner_reference,
     table,
     text,
+    timestamp,
     uid_of,
 )
 
@@ -47,7 +48,7 @@ def _transitions(pr: Manifest, status: Manifest) -> Iterator[tuple[str, str]]:
 
 
 def _event(pr: Manifest, reason: str, message: str, now: datetime) -> Manifest:
-    namespace, time = text(pr, "metadata", "namespace"), rfc3339(now)
+    namespace, time = text(pr, "metadata", "namespace"), timestamp(now)
     involved: dict[str, Json] = {
         "apiVersion": text(pr, "apiVersion"),
         "kind": text(pr, "kind"),

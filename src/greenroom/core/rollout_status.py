@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from greenroom.core.rollout import current_replica_set, is_complete, limits_of, old_replica_sets
-from greenroom.model.manifest import Json, Manifest, condition_of, name_of, number, table, text
+from greenroom.model.manifest import Json, Manifest, condition_of, name_of, number, table, text, timestamp
 
 _DEFAULT_DEADLINE_SECONDS = 600
 
@@ -109,7 +109,7 @@ def _condition(
     if not touched and all(before.get(key) == value for key, value in wanted.items()):
         return before
     flipped = before.get("status") != wanted["status"]
-    stamp = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    stamp = timestamp(now)
     return {
         **wanted,
         "lastUpdateTime": stamp,

@@ -14,7 +14,7 @@ from datetime import datetime
 from greenroom.core import health
 from greenroom.core.health import Health
 from greenroom.core.plan import IMMUTABLE, REPLACING, TAKEN, Record, inventory_items
-from greenroom.model.manifest import Json, Manifest, condition_of, kind_of, text
+from greenroom.model.manifest import Json, Manifest, condition_of, kind_of, text, timestamp
 
 READY = "Ready"
 APPLIED = "Applied"
@@ -184,11 +184,6 @@ def _with_times(condition: _Condition, findings: Findings, previous: Manifest, n
         "status": status,
         "reason": condition.reason,
         "message": condition.message[:MESSAGE_LIMIT],
-        "lastTransitionTime": since or rfc3339(now),
+        "lastTransitionTime": since or timestamp(now),
         "observedGeneration": findings.generation,
     }
-
-
-def rfc3339(time: datetime) -> str:
-    """A time, in UTC, as Kubernetes writes it."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -15,7 +15,7 @@ from datetime import datetime
 from greenroom.core.envoy import needs
 from greenroom.core.routing import Routing
 from greenroom.core.xds import LISTENER, ROUTES, Named, Standing
-from greenroom.model.manifest import Json, Manifest, Ref, condition_of, get, items, text
+from greenroom.model.manifest import Json, Manifest, Ref, condition_of, get, items, text, timestamp
 from greenroom.model.routes import RouteTable
 
 
@@ -65,7 +65,7 @@ def status_of(manifest: Manifest, verdict: Verdict, now: datetime) -> dict[str, 
     if not stale and all(before.get(field) == value for field, value in said.items()):
         return None
     since = text(before, "lastTransitionTime") if before.get("status") == status else ""
-    said["lastTransitionTime"] = since or now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    said["lastTransitionTime"] = since or timestamp(now)
     others = [each for each in items(manifest, "status", "conditions") if text(each, "type") != kind]
     return {"observedGeneration": generation, "conditions": [*others, said]}
 

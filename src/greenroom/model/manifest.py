@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TypeAlias
 
 Json: TypeAlias = "None | bool | int | float | str | Sequence[Json] | Mapping[str, Json]"
@@ -157,6 +158,11 @@ def condition_of(manifest: Manifest, condition_type: str) -> Mapping[str, Json]:
         if text(condition, "type") == condition_type and isinstance(condition, Mapping):
             return condition
     return {}
+
+
+def timestamp(moment: datetime) -> str:
+    """A time as Kubernetes and GitHub write it: RFC 3339, in UTC, whole seconds."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def selects(selector: Mapping[str, str], labels: Mapping[str, str]) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 
-from greenroom.local.storage.transaction import Transaction, rfc3339
+from greenroom.local.storage.transaction import Transaction
 from greenroom.model.manifest import (
     NAMESPACE,
     POD,
@@ -22,6 +22,7 @@ from greenroom.model.manifest import (
     number,
     table,
     text,
+    timestamp,
     uid_of,
 )
 
@@ -37,7 +38,7 @@ def delete(transaction: Transaction, ref: Ref, grace_seconds: int | None) -> Non
     grace = _grace(ref, entry.object, grace_seconds)
     if is_deleting(entry.object) and grace >= number(entry.object, "metadata", "deletionGracePeriodSeconds"):
         return
-    marked = _marked(entry.object, rfc3339(transaction.now + timedelta(seconds=grace)), grace)
+    marked = _marked(entry.object, timestamp(transaction.now + timedelta(seconds=grace)), grace)
     if not _held(transaction, ref, marked):
         transaction.remove(ref)
         return

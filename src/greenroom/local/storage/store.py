@@ -29,7 +29,7 @@ from greenroom.local.storage.objects import Entry, Objects
 from greenroom.local.storage.schema import ATOMIC, schema_of
 from greenroom.local.storage.selector import Selector
 from greenroom.local.storage.statelock import StateLock
-from greenroom.local.storage.transaction import Transaction, rfc3339
+from greenroom.local.storage.transaction import Transaction
 from greenroom.model.errors import Conflict, Expired, Forbidden, Invalid, NotFound
 from greenroom.model.manifest import (
     NAMESPACE,
@@ -43,6 +43,7 @@ from greenroom.model.manifest import (
     ref_of,
     table,
     text,
+    timestamp,
     uid_of,
 )
 from greenroom.ports import Clock, Listing, Resource, WatchEvent
@@ -215,7 +216,7 @@ class Store:
 def _created(ref: Ref, now: datetime) -> Manifest:
     """The part of a new object that nobody applies."""
     namespace: dict[str, Json] = {"namespace": ref.namespace} if ref.namespace else {}
-    added: dict[str, Json] = {"uid": str(uuid4()), "generation": 1, "creationTimestamp": rfc3339(now)}
+    added: dict[str, Json] = {"uid": str(uuid4()), "generation": 1, "creationTimestamp": timestamp(now)}
     created: dict[str, Json] = {
         "apiVersion": ref.kind.api_version,
         "kind": ref.kind.name,

@@ -31,11 +31,6 @@ class Step:
         return Changed(self.version, before, after)
 
 
-def rfc3339(when: datetime) -> str:
-    """A time in UTC as Kubernetes writes it."""
-    return when.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 class Transaction:
     """``version`` is the last resource version given; each change gets the next. ``now`` is UTC."""
 

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-from greenroom.local.workloads.podstatus import stamp
 from greenroom.model.errors import NotFound
-from greenroom.model.manifest import EVENT, Json, Kind, Manifest, Ref, name_of, owner_reference, ref_of, text, uid_of
+from greenroom.model.manifest import (
+    EVENT,
+    Json,
+    Kind,
+    Manifest,
+    Ref,
+    name_of,
+    owner_reference,
+    ref_of,
+    text,
+    timestamp,
+    uid_of,
+)
 from greenroom.ports import Clock, Cluster
 from greenroom.runtime.controller import Controller
 from greenroom.runtime.informer import Informers
@@ -38,7 +49,7 @@ class NotRun:
         manifest = self._informers.get(ref)
         if manifest is None:
             return
-        event = not_run_event(manifest, stamp(self._clock.now()))
+        event = not_run_event(manifest, timestamp(self._clock.now()))
         try:
             await self._cluster.get(ref_of(event))
         except NotFound:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TypeAlias
 
-from greenroom.model.manifest import Json, Manifest, condition_of, items, table, text
+from greenroom.model.manifest import Json, Manifest, condition_of, items, table, text, timestamp
 
 HOST_IP = "127.0.0.1"
 
@@ -60,7 +60,7 @@ def pod_status(
         "phase": phase,
         "podIP": HOST_IP,
         "hostIP": HOST_IP,
-        "startTime": text(pod, "status", "startTime") or stamp(now),
+        "startTime": text(pod, "status", "startTime") or timestamp(now),
         "conditions": [_ready(pod, phase, init, containers, now)],
         **({"initContainerStatuses": [_container(status) for status in init]} if init else {}),
         "containerStatuses": [_container(status) for status in containers],
@@ -72,12 +72,12 @@ def state_manifest(state: State) -> Mapping[str, Json]:
         told: dict[str, Json] = {"reason": state.reason}
         return {"waiting": {**told, "message": state.message} if state.message else told}
     if isinstance(state, Running):
-        return {"running": {"startedAt": stamp(state.started_at)}}
+        return {"running": {"startedAt": timestamp(state.started_at)}}
     ended: dict[str, Json] = {
         "exitCode": state.code if state.code >= 0 else 128 - state.code,
         "reason": state.reason or ("Completed" if state.code == 0 else "Error"),
-        "startedAt": stamp(state.started_at),
-        "finishedAt": stamp(state.finished_at),
+        "startedAt": timestamp(state.started_at),
+        "finishedAt": timestamp(state.finished_at),
     }
     if state.code < 0:
         ended["signal"] = -state.code
@@ -90,11 +90,6 @@ def earlier_status(pod: Manifest, field: str, container: str) -> Mapping[str, Js
     """What the stored Pod says of a container, for one that carries on after a restart of Greenroom."""
     statuses = items(pod, "status", field)
     return next((table(status) for status in statuses if text(status, "name") == container), {})
-
-
-def stamp(time: datetime) -> str:
-    """A time as Kubernetes writes it."""
-    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _phase(init: Sequence[ContainerStatus], containers: Sequence[ContainerStatus]) -> str:
@@ -122,7 +117,7 @@ def _ready(
         condition |= {"reason": why.reason, "message": why.message}
     before = condition_of(pod, "Ready")
     since = text(before, "lastTransitionTime") if before.get("status") == condition["status"] else ""
-    return {**condition, "lastTransitionTime": since or stamp(now)}
+    return {**condition, "lastTransitionTime": since or timestamp(now)}
 
 
 def _why_not_ready(
