@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from tests.gateway.envoy_static import complaint, readable
 from tests.gateway.world import GATEWAY, World, environment, find, route, stage, web
+from tests.golden import expected, orphans
 
 from greenroom.core.envoy import snapshot
 from greenroom.core.routing import Router
@@ -132,22 +132,14 @@ def test_envoy_gets(case: Callable[[], list[Manifest]], rewrite_golden: bool, tm
     refused = {f"{ref.kind.name}/{ref.name}": f"{why.reason}: {why}" for ref, why in routing.refused.items()}
     # The versions tell that another process makes the same bytes, so that a restart changes nothing in Envoy.
     versions = {resource.name: resource.version for named in made.values() for resource in named.values()}
-    shown = _yaml({"envoy": _without_pages(readable(made)), "versions": versions, "refused": refused})
-    file = GOLDEN / f"{case.__name__}.yaml"
-    if rewrite_golden:
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(shown)
-    assert shown == file.read_text()
+    everything = {"envoy": _without_pages(readable(made)), "versions": versions, "refused": refused}
+    shown, golden = expected(GOLDEN / f"{case.__name__}.yaml", everything, rewrite=rewrite_golden)
+    assert shown == golden
     assert complaint(made, tmp_path) == ""
 
 
 def test_no_golden_file_is_left_over(rewrite_golden: bool) -> None:
-    orphans = {file for file in GOLDEN.glob("*.yaml") if file.stem not in {case.__name__ for case in CASES}}
-    if rewrite_golden:
-        for orphan in orphans:
-            orphan.unlink()
-        orphans.clear()
-    assert not orphans
+    assert not orphans(GOLDEN, [case.__name__ for case in CASES], rewrite=rewrite_golden)
 
 
 def _without_pages(resources: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
@@ -162,14 +154,3 @@ def _without_pages(resources: dict[str, list[dict[str, Any]]]) -> dict[str, list
                 page = body["text_format_source"]["inline_string"]
                 body["text_format_source"]["inline_string"] = f"({page.partition('<title>')[2].partition('<')[0]})"
     return resources
-
-
-class _Dumper(yaml.SafeDumper):
-    """Without anchors: every place can be read where it stands."""
-
-    def ignore_aliases(self, data: object) -> bool:
-        return True
-
-
-def _yaml(value: object) -> str:
-    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True)

@@ -1,4 +1,4 @@
-"""What tests of the gateway share."""
+"""What tests share that compare with golden files."""
 
 from __future__ import annotations
 
