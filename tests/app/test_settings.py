@@ -56,7 +56,7 @@ def test_a_secret_that_cannot_be_one_is_refused_with_the_cure(state: StateFolder
 
 def test_what_is_running_is_told_from_its_start_to_its_end(state: StateFolder) -> None:
     assert state.running() is None
-    running = Running(webhook="http://127.0.0.1:3000/webhooks", repository="/work/shop")
+    running = Running(webhook="http://127.0.0.1:3000/webhooks", repository="/srv/shop")
     state.say_running(running)
     assert StateFolder(state.root).running() == running
     state.say_stopped()
