@@ -47,6 +47,13 @@ class Cluster(Protocol):
         ``status`` is ignored for kinds with a status subresource (see ``patch_status``).
         """
 
+    async def adopt(self, manifest: Manifest, *, manager: str, former: str) -> Manifest:
+        """``apply``, with force, to an object that another program may have made.
+
+        What ``former`` wrote without applying it counts as applied by ``manager`` before, as far as ``core.takeover``
+        says, so that it goes unless it is given. An object that is new, or that ``former`` did not write, is applied.
+        """
+
     async def delete(self, ref: Ref, *, uid: str = "", grace_seconds: int | None = None) -> None:
         """Delete, and (in the background) what it owns. Raises NotFound, and Conflict when ``uid`` is not its UID.
 

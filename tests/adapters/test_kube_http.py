@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import structlog
 from aiohttp import web
-from tests.adapters.standin import Answer, StandIn, reply, status
+from tests.adapters.standin import TOKEN, Answer, StandIn, reply, status
 
 from greenroom.adapters.kube import KubeCluster
 from greenroom.adapters.kube_connection import Connection
@@ -105,6 +105,31 @@ async def test_who_is_impersonated_is_told_the_server() -> None:
     assert server.requests[0].headers["Impersonate-User"] == "system:serviceaccount:a:b"
 
 
+async def test_many_users_share_one_session_and_each_request_names_its_own() -> None:
+    server = StandIn(found)
+    async with server.cluster() as cluster:
+        one, two = cluster.impersonating("one"), cluster.impersonating("two")
+        for asking in (one, two, cluster, one):
+            assert await asking.get(REF) == {"metadata": {"name": "one"}}
+    assert [request.headers.get("Impersonate-User") for request in server.requests] == ["one", "two", None, "one"]
+    assert {request.headers["Authorization"] for request in server.requests} == {f"Bearer {TOKEN}"}
+    assert server.discoveries == 1
+
+
+async def test_the_user_that_was_named_last_is_impersonated() -> None:
+    server = StandIn(found)
+    async with server.cluster(impersonate="outer") as cluster:
+        await cluster.impersonating("inner").get(REF)
+        await cluster.get(REF)
+    assert [request.headers.getall("Impersonate-User") for request in server.requests] == [["inner"], ["outer"]]
+
+
+async def test_a_user_without_a_name_is_not_taken_for_ourselves() -> None:
+    async with StandIn(found).cluster() as cluster:
+        with pytest.raises(ValueError, match="without a name"):
+            cluster.impersonating("")
+
+
 # Busy servers
 
 
@@ -162,7 +187,8 @@ async def test_many_requests_are_under_way_at_once_but_not_any_number() -> None:
     server = StandIn(answer)
     async with server.cluster() as cluster, asyncio.timeout(20):
         await cluster.resources()
-        answers = asyncio.gather(*(cluster.get(REF) for _ in range(2 * IN_FLIGHT)))
+        users = itertools.cycle((cluster, cluster.impersonating("somebody")))
+        answers = asyncio.gather(*(next(users).get(REF) for _ in range(2 * IN_FLIGHT)))
         await release.wait()
         assert arrived == IN_FLIGHT
         assert len(await answers) == 2 * IN_FLIGHT

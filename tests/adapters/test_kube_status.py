@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from greenroom.adapters.kube_status import error_of
-from greenroom.model.errors import Conflict, Immutable, Invalid
+from greenroom.model.errors import Conflict, Forbidden, Immutable, Invalid, NotFound, Unavailable
 from greenroom.model.manifest import Json
+from greenroom.model.permission import Permission
 
 
 def refusal(message: str, *causes: Json) -> Json:
@@ -37,3 +38,111 @@ def test_a_wrong_value_is_only_wrong() -> None:
 def test_another_object_of_the_name_is_a_conflict_and_nothing_immutable() -> None:
     message = 'ConfigMap "one" is invalid: metadata.uid: Invalid value: "1": field is immutable'
     assert type(error_of(422, refusal(message, {"field": "metadata.uid"}))) is Conflict
+
+
+AT_CLUSTER = "at the cluster scope"
+IN_NAMESPACE = 'in the namespace "pr-env"'
+OPERATOR = "system:serviceaccount:greenroom:greenroom"
+RBAC_REASON = ': RBAC: clusterrole.rbac.authorization.k8s.io "gone" not found'
+QUOTED = r"ACME\\jane \"j\""  # as Go writes ACME\jane "j"
+
+
+def denied(user: str, verb: str, resource: str, group: str, where: str) -> str:
+    return f'User "{user}" cannot {verb} resource "{resource}" in API group "{group}" {where}'
+
+
+@pytest.mark.parametrize(
+    ("subject", "because", "missing"),
+    [
+        (
+            'deployments.apps "web"',
+            denied("jane", "patch", "deployments", "apps", IN_NAMESPACE),
+            Permission("jane", "patch", "apps", "deployments", "pr-env", "web"),
+        ),
+        (
+            'prs.kubetempura.mercari.com "web"',
+            denied("jane", "patch", "prs/status", "kubetempura.mercari.com", IN_NAMESPACE),
+            Permission("jane", "patch", "kubetempura.mercari.com", "prs/status", "pr-env", "web"),
+        ),
+        (
+            'serviceaccounts "web"',
+            denied("jane", "impersonate", "serviceaccounts", "", IN_NAMESPACE),
+            Permission("jane", "impersonate", "", "serviceaccounts", "pr-env", "web"),
+        ),
+        ("secrets", denied(OPERATOR, "list", "secrets", "", AT_CLUSTER), Permission(OPERATOR, "list", "", "secrets")),
+        (
+            "secrets",
+            denied("jane", "watch", "secrets", "", AT_CLUSTER) + RBAC_REASON,
+            Permission("jane", "watch", "", "secrets"),
+        ),
+        (
+            "secrets",
+            denied("jane", "watch", "secrets", "", IN_NAMESPACE) + RBAC_REASON,
+            Permission("jane", "watch", "", "secrets", "pr-env"),
+        ),
+        ("pods", denied(QUOTED, "list", "pods", "", AT_CLUSTER), Permission(QUOTED, "list", "", "pods")),
+        ("pods", denied("u" * 2000, "list", "pods", "", AT_CLUSTER), Permission("u" * 2000, "list", "", "pods")),
+    ],
+)
+def test_a_missing_permission_is_known(subject: str, because: str, missing: Permission) -> None:
+    details: Json = {"name": missing.name} if missing.name else {}
+    error = error_of(403, {"kind": "Status", "message": f"{subject} is forbidden: {because}", "details": details})
+    assert isinstance(error, Forbidden)
+    assert error.permission == missing
+    assert str(error).startswith(f"{subject} is forbidden: User ")
+
+
+LISTING_PODS = denied("jane", "list", "pods", "", AT_CLUSTER)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        'forbidden: User "jane" cannot get path "/metrics"',
+        'pods "web" is forbidden: exceeded quota: small, requested: pods=1, used: pods=4, limited: pods=4',
+        'pods "web" is forbidden: unable to create new content in namespace pr-env because it is being terminated',
+        'pods "web" is forbidden: violates PodSecurity "restricted:latest": runAsNonRoot != true',
+        'pods "web" is forbidden: error looking up service account pr-env/web: serviceaccount "web" not found',
+        f"pods \"web\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: {LISTING_PODS}",
+        f'admission webhook "a.example.com" denied the request: pods is forbidden: {LISTING_PODS}',
+        'roles.rbac.authorization.k8s.io "one" is forbidden: user "jane" is attempting to grant RBAC permissions …',
+        "",
+    ],
+)
+def test_what_no_rule_can_cure_is_forbidden_and_no_missing_permission(message: str) -> None:
+    error = error_of(403, {"kind": "Status", "message": message, "reason": "Forbidden"})
+    assert isinstance(error, Forbidden)
+    assert error.permission is None
+
+
+def test_credentials_that_are_refused_are_no_missing_permission() -> None:
+    error = error_of(401, {"kind": "Status", "message": "Unauthorized", "reason": "Unauthorized"})
+    assert isinstance(error, Forbidden)
+    assert error.permission is None
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "etcdserver: request is too large",
+        "rpc error: code = ResourceExhausted desc = trying to send message larger than max (2502837 vs. 2097152)",
+    ],
+)
+def test_an_object_that_etcd_has_no_room_for_is_wrong_and_not_tried_again(message: str) -> None:
+    assert isinstance(error_of(500, {"kind": "Status", "message": message}), Invalid)
+    assert isinstance(error_of(500, {"kind": "Status", "message": "etcdserver: request timed out"}), Unavailable)
+
+
+def test_what_a_policy_denies_is_forbidden_for_the_policy_may_change() -> None:
+    message = "ValidatingAdmissionPolicy 'names' with binding 'names' denied request: this name is unlucky"
+    denial = error_of(
+        422, {"kind": "Status", "reason": "Invalid", "message": f'configmaps "pr1" is forbidden: {message}'}
+    )
+    assert isinstance(denial, Forbidden)
+    assert denial.permission is None
+
+
+def test_a_namespace_that_is_being_deleted_is_as_good_as_gone() -> None:
+    message = 'prs "pr1" is forbidden: unable to create new content in namespace a because it is being terminated'
+    cause: Json = {"reason": "NamespaceTerminating", "message": "namespace a is being terminated"}
+    assert isinstance(error_of(403, refusal(message, cause)), NotFound)

@@ -167,6 +167,7 @@ async def test_writes_are_counted_by_verb_kind_and_outcome(tmp_path: Path) -> No
         await cluster.apply(config_map(a="1"), manager="one")
         with pytest.raises(Conflict):
             await cluster.apply(config_map(a="2"), manager="two", force=False)
+        await cluster.adopt(config_map(a="2"), manager="two", former="one")
         await cluster.delete(REF)
         with pytest.raises(NotFound):
             await cluster.delete(REF)
@@ -177,6 +178,7 @@ async def test_writes_are_counted_by_verb_kind_and_outcome(tmp_path: Path) -> No
     assert counted == [
         ("apply", kind, "ok"),
         ("apply", kind, "Conflict"),
+        ("apply", kind, "ok"),
         ("delete", kind, "ok"),
         ("delete", kind, "NotFound"),
     ]
@@ -190,6 +192,7 @@ async def test_a_fence_lets_nothing_be_written_by_one_who_leads_no_more(tmp_path
         may_write = False
         writes: list[Callable[[], Any]] = [
             lambda: cluster.apply(config_map(a="2"), manager="one"),
+            lambda: cluster.adopt(config_map(a="2"), manager="one", former="two"),
             lambda: cluster.delete(REF),
             lambda: cluster.patch_status(REF, {"a": "b"}),
         ]

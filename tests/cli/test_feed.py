@@ -15,6 +15,7 @@ from greenroom.app.lifecycle import SystemClock
 from greenroom.cli.feed import follow
 from greenroom.local.storage.store import Store
 from greenroom.model.manifest import PR, Json, Manifest, Ref
+from greenroom.model.watch import Scope
 from greenroom.runtime.informer import Informers
 
 COMMIT = "abcdef0" * 5 + "12345"
@@ -43,7 +44,7 @@ async def followed(folder: Path) -> AsyncIterator[tuple[Store, list[str]]]:
         following = asyncio.create_task(
             follow(informers, lambda line: said.append(" ".join(re.sub(r"^\d\d:\d\d:\d\d", "", line).split())))
         )
-        await informers.synced(PR)
+        await informers.synced(Scope(PR))
         try:
             yield store, said
         finally:

@@ -13,34 +13,56 @@ import secrets
 import socket
 import ssl
 import subprocess
-import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import yaml
+from tests.cluster.programs import DEADLINE, Programs
 
 from greenroom.adapters import kubeconfig
+from greenroom.adapters.kube import KubeCluster
 from greenroom.adapters.kube_connection import Connection
 from greenroom.adapters.kube_credentials import Credential
-from greenroom.model.manifest import Json
+from greenroom.model.manifest import PR, REVIEW_APP, Json, Kind
+from greenroom.model.mesh import KINDS as MESH_KINDS
 
-DEADLINE = 40.0  # seconds that a program has to come up
+CRDS = Path(__file__).parents[2] / "deploy" / "chart" / "crds"
+MANAGER = "cluster-tests"
+
+SERVICES = "198.18.64.0/18"
+"""Where Services get their addresses: of the block that is set aside for tests (RFC 2544), so that it hides nobody."""
 
 UNCACHED = "leases.coordination.k8s.io"
 """The resource that the API server reads from etcd each time. All others have its watch cache in front."""
 
 
-class Kubernetes:
-    """The control plane, with its files and logs in ``folder``; ``binaries`` holds Kubernetes' programs."""
+@contextmanager
+def control_plane(folder: Path, binaries: Path, address: str = "127.0.0.1") -> Iterator[Kubernetes]:
+    """One that runs, and serves Greenroom's kinds."""
+    kubernetes = Kubernetes(folder, binaries, address)
+    try:
+        kubernetes.start()
+        asyncio.run(_install_crds(kubernetes))
+        kubernetes.start_controllers()
+        yield kubernetes
+    finally:
+        kubernetes.stop()
 
-    def __init__(self, folder: Path, binaries: Path) -> None:
+
+class Kubernetes:
+    """The control plane, with its files and logs in ``folder``; ``binaries`` holds Kubernetes' programs.
+
+    The API server listens at ``address``, one of this machine.
+    """
+
+    def __init__(self, folder: Path, binaries: Path, address: str = "127.0.0.1") -> None:
         self._folder = folder
-        self._binaries = binaries
-        self._running: dict[str, subprocess.Popen[bytes]] = {}
-        self._etcd_port, self._api_port = _free_port(), _free_port()
+        self._address = address
+        self._programs = Programs(folder, binaries)
+        self._etcd_port, self._api_port = free_port("127.0.0.1"), free_port(address)
         self._admin, self._nobody = secrets.token_hex(16), secrets.token_hex(16)
 
     @property
@@ -69,25 +91,27 @@ class Kubernetes:
         """Start etcd and the API server. ``start_controllers`` starts the rest."""
         self._write_credentials()
         url = f"http://127.0.0.1:{self._etcd_port}"
-        self._run(
+        self._programs.start(
             "etcd",
             f"--data-dir={self._folder / 'etcd'}",
             f"--listen-client-urls={url}",
             f"--advertise-client-urls={url}",
             "--listen-peer-urls=http://127.0.0.1:0",
         )
-        self._wait("etcd", self._etcd_answers)
+        self._programs.wait("etcd", self._etcd_answers)
         self._start_api_server()
+        self._wait_for_api_server()
         self._write_kubeconfig()
 
     @asynccontextmanager
     async def without_api_server(self) -> AsyncIterator[None]:
         """A block in which it is gone, cut off. Afterwards it is back on the same port, with the same data."""
-        self._kill("kube-apiserver")
+        self._programs.end("kube-apiserver")
         try:
             yield
         finally:
-            await asyncio.to_thread(self._start_api_server)
+            self._start_api_server()
+            await asyncio.to_thread(self._wait_for_api_server)
 
     def compact(self, version: str) -> None:
         """Make etcd forget what objects were like before this resource version."""
@@ -100,11 +124,11 @@ class Kubernetes:
             raise LookupError(f"etcd has no {plural} {namespace}/{name}")
 
     def _start_api_server(self) -> None:
-        self._run(
+        self._programs.start(
             "kube-apiserver",
             f"--etcd-servers=http://127.0.0.1:{self._etcd_port}",
-            "--bind-address=127.0.0.1",
-            "--advertise-address=127.0.0.1",
+            f"--bind-address={self._address}",
+            f"--advertise-address={self._address}",
             f"--secure-port={self._api_port}",
             f"--cert-dir={self._folder}",  # it makes itself a certificate there
             f"--token-auth-file={self._folder / 'tokens.csv'}",
@@ -113,14 +137,17 @@ class Kubernetes:
             "--service-account-issuer=https://kubernetes.default.svc",
             f"--service-account-key-file={self._folder / 'accounts.key'}",
             f"--service-account-signing-key-file={self._folder / 'accounts.key'}",
-            "--service-cluster-ip-range=10.96.0.0/16",
+            f"--service-cluster-ip-range={SERVICES}",
+            "--kubelet-preferred-address-types=InternalIP",  # no DNS server knows a node's name
             f"--watch-cache-sizes={UNCACHED}#0",
         )
-        self._wait("kube-apiserver", self._api_server_is_ready)
+
+    def _wait_for_api_server(self) -> None:
+        self._programs.wait("kube-apiserver", self._api_server_is_ready)
 
     def start_controllers(self) -> None:
         """Start the controller manager. Kinds that are served by now it knows at once, others half a minute later."""
-        self._run(
+        self._programs.start(
             "kube-controller-manager",
             f"--kubeconfig={self._folder / 'kubeconfig'}",
             "--leader-elect=false",
@@ -129,8 +156,7 @@ class Kubernetes:
         )
 
     def stop(self) -> None:
-        for program in tuple(self._running):
-            self._kill(program)
+        self._programs.end_all()
 
     def _etcd(self, method: str, **body: Json) -> Mapping[str, Json]:
         """Ask etcd, through its JSON gateway. Raises OSError."""
@@ -145,26 +171,6 @@ class Kubernetes:
             raise OSError(f"etcd answered {response.status}: {content[:200]!r}")
         return msgspec.json.decode(content, type=dict)
 
-    def _run(self, program: str, *arguments: str) -> None:
-        built = self._binaries / program
-        with (self._folder / f"{program}.log").open("ab") as log:
-            self._running[program] = subprocess.Popen(
-                [built if built.exists() else program, *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
-
-    def _wait(self, program: str, is_up: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + DEADLINE
-        while not is_up():
-            if self._running[program].poll() is not None or time.monotonic() > deadline:
-                log = (self._folder / f"{program}.log").read_text(errors="replace")
-                raise RuntimeError(f"{program} did not come up:\n{log[-3000:]}")
-            time.sleep(0.1)
-
-    def _kill(self, program: str) -> None:
-        process = self._running.pop(program)
-        process.kill()  # asked to end, kube-apiserver would wait a minute for its watches
-        process.wait()
-
     def _etcd_answers(self) -> bool:
         try:
             return bool(self._etcd("maintenance/status"))
@@ -176,7 +182,7 @@ class Kubernetes:
         if not certificate.exists():
             return False
         connection = http.client.HTTPSConnection(
-            "127.0.0.1", self._api_port, timeout=DEADLINE, context=ssl.create_default_context(cafile=certificate)
+            self._address, self._api_port, timeout=DEADLINE, context=ssl.create_default_context(cafile=certificate)
         )
         try:
             connection.request("GET", "/readyz", headers={"Authorization": f"Bearer {self._admin}"})
@@ -196,7 +202,7 @@ class Kubernetes:
 
     def _write_kubeconfig(self) -> None:
         authority = base64.b64encode((self._folder / "apiserver.crt").read_bytes()).decode()
-        server = f"https://127.0.0.1:{self._api_port}"
+        server = f"https://{self._address}:{self._api_port}"
         config = {
             "apiVersion": "v1",
             "kind": "Config",
@@ -215,7 +221,20 @@ def _openssl(*arguments: str | Path) -> None:
     subprocess.run(["openssl", *arguments], check=True, capture_output=True)
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
+async def _install_crds(kubernetes: Kubernetes) -> None:
+    async with KubeCluster(kubernetes.admin) as cluster:
+        for file in CRDS.iterdir():
+            await cluster.apply(yaml.safe_load(file.read_text()), manager=MANAGER)
+        async with asyncio.timeout(DEADLINE):
+            while not await _serves(cluster, REVIEW_APP, PR, *MESH_KINDS):  # noqa: ASYNC110 - it has no event for that
+                await asyncio.sleep(0.05)
+
+
+async def _serves(cluster: KubeCluster, *kinds: Kind) -> bool:
+    return {resource.kind for resource in await cluster.resources()}.issuperset(kinds)
+
+
+def free_port(address: str) -> int:
+    with socket.create_server((address, 0)) as listening:
         port: int = listening.getsockname()[1]
         return port

@@ -30,6 +30,7 @@ from greenroom.model.manifest import (
     condition_of,
     get,
     is_deleting,
+    owner_reference,
     ref_of,
     text,
 )
@@ -98,6 +99,10 @@ class Watched:
     async def waits(self) -> bool:
         return text(await self._ready(), "status") == "False"
 
+    async def says(self, reason: str, message: str) -> bool:
+        ready = await self._ready()
+        return text(ready, "reason") == reason and message in text(ready, "message")
+
     async def shows(self, commit: str) -> bool:
         await self._run_pods()
         shown = text(await self._cluster.get(self.pr), "status", "shownCommit")
@@ -155,3 +160,17 @@ async def test_an_operator_that_starts_again_writes_only_what_is_missing(
         await eventually("what was lost is back", lambda: exists(cluster, lost))
         after = await watched.versions()
     assert {ref: after[ref] for ref in kept} == {ref: before[ref] for ref in kept}
+
+
+async def test_an_object_that_another_controls_is_left_to_it_and_named(
+    cluster: KubeCluster, watched: Watched, namespace: str
+) -> None:
+    kind: Manifest = {"apiVersion": "v1", "kind": "ConfigMap"}
+    owner = await cluster.apply({**kind, "metadata": {"name": "owner", "namespace": namespace}}, manager=MANAGER)
+    theirs: Json = {"name": "pr7", "namespace": namespace, "ownerReferences": [owner_reference(owner)]}
+    before = await cluster.apply({**kind, "metadata": theirs, "data": {"commit": "theirs"}}, manager=MANAGER)
+    async with operator(cluster) as intake:
+        await intake.handle(event("opened", A, 0))
+        await eventually("it is named", lambda: watched.says("NameTaken", "ConfigMap/pr7 belongs to ConfigMap/owner"))
+        await eventually("the others are made", lambda: exists(cluster, watched.children[-1]))
+    assert await cluster.get(ref_of(before)) == before

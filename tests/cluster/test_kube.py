@@ -15,7 +15,7 @@ from greenroom.adapters.kube import PAGE, KubeCluster
 from greenroom.adapters.kube_credentials import Credential
 from greenroom.model.errors import Expired, Forbidden, Unavailable, UnknownKind
 from greenroom.model.manifest import CONFIG_MAP, SECRET, Kind, Manifest, get, name_of, ref_of, text, uid_of
-from greenroom.model.watch import Change
+from greenroom.model.watch import Change, Scope
 from greenroom.runtime.informer import Informers
 
 CRD = Kind("apiextensions.k8s.io", "v1", "CustomResourceDefinition")
@@ -49,7 +49,7 @@ def named(kind: Kind, namespace: str, name: str) -> Manifest:
 @asynccontextmanager
 async def following(cluster: KubeCluster, kind: Kind) -> AsyncIterator[Informers]:
     informers = Informers(cluster)
-    informers.start(kind)
+    informers.start(Scope(kind))
     running = asyncio.create_task(informers.run())
     try:
         await informers.synced()
@@ -146,7 +146,7 @@ async def test_informers_know_what_changed_while_the_server_was_away(
         return {uid_of(one): version_of(one) for one in stored.items} == {uid_of(one): version_of(one) for one in known}
 
     async with following(cluster, SECRET) as informers:
-        informers.subscribe(SECRET, tell)
+        informers.subscribe(Scope(SECRET), tell)
         for name in ("kept", "lost"):
             await cluster.apply(secret(namespace, name), manager=MANAGER)
         await eventually("both are known", agreed)

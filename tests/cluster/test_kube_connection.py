@@ -25,6 +25,7 @@ from greenroom.adapters.kube_default import default
 from greenroom.adapters.kube_exec import ExecCredentials, Plugin
 from greenroom.model.errors import Forbidden, Unavailable
 from greenroom.model.manifest import SECRET, Kind, Manifest, Ref, name_of, text
+from greenroom.model.watch import Scope
 from greenroom.runtime.informer import Informers
 
 BINDING = Kind("rbac.authorization.k8s.io", "v1", "ClusterRoleBinding")
@@ -175,7 +176,7 @@ async def test_informers_go_on_when_the_token_is_replaced_on_disk(
     connection = kubeconfig.load(written(tmp_path / "config", kubernetes.admin, {"tokenFile": str(path)}))
     async with KubeCluster(connection, watch_seconds=1) as follower:  # so that it has to prove itself anew, soon
         informers = Informers(follower)
-        informers.start(SECRET)
+        informers.start(Scope(SECRET))
         running = asyncio.create_task(informers.run())
         try:
             await informers.synced()

@@ -396,6 +396,14 @@ class ClusterContract:
         removed = await cluster.apply(config_map(namespace, two="2"), manager="two")
         assert get(removed, "data") == {"one": "1", "two": "2"}
 
+    async def test_adopting_is_applying_where_nobody_wrote_otherwise(self, cluster: Cluster, namespace: str) -> None:
+        await cluster.apply(config_map(namespace, theirs="1", both="1"), manager="another")
+        for given in ({"ours": "1", "both": "2"}, {"both": "2"}):
+            adopted = await cluster.adopt(config_map(namespace, **given), manager=MANAGER, former="another")
+            assert adopted["data"] == {"theirs": "1", **given}
+        again = await cluster.adopt(config_map(namespace, both="2"), manager=MANAGER, former="another")
+        assert version_of(again) == version_of(adopted)
+
     async def test_another_managers_field_is_a_conflict_without_force(self, cluster: Cluster, namespace: str) -> None:
         created = await cluster.apply(config_map(namespace, color="green"), manager="one")
         with pytest.raises(Conflict):
@@ -602,6 +610,16 @@ class ClusterContract:
         await eventually("the reference to the deleted owner is gone", one_owner_left)
         await cluster.delete(ref_of(two))
         await gone(cluster, ref)
+
+    async def test_an_object_has_one_controller_whoever_applies_another(self, cluster: Cluster, namespace: str) -> None:
+        one = await cluster.apply(config_map(namespace, "one"), manager=MANAGER)
+        two = await cluster.apply(config_map(namespace, "two"), manager=MANAGER)
+        child = with_metadata(config_map(namespace, "child"), ownerReferences=[owner_reference(one)])
+        stored = await cluster.apply(child, manager=MANAGER)
+        taken = with_metadata(config_map(namespace, "child"), ownerReferences=[owner_reference(two)])
+        with pytest.raises(Invalid):
+            await cluster.apply(taken, manager="another")
+        assert await cluster.get(ref_of(stored)) == stored
 
     async def test_an_object_whose_owner_is_already_gone_goes_too(self, cluster: Cluster, namespace: str) -> None:
         owner = await cluster.apply(pull_request(namespace), manager=MANAGER)

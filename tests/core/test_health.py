@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
@@ -79,7 +80,7 @@ def test_a_deployment_on_its_way_counts_its_new_replicas(child: Any) -> None:
 def test_a_deployment_whose_change_was_not_seen_yet_is_not_judged_by_its_old_pods(child: Any) -> None:
     found = health(child)
     assert (found.ready, found.reason) == (False, "RollingOut")
-    assert "about to be started" in found.message
+    assert re.fullmatch(r"pr7: 0 of [12] new replicas are ready", found.message)
 
 
 def test_a_deployment_that_wants_no_pods_is_ready() -> None:

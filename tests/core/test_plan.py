@@ -49,7 +49,7 @@ class Server:
 
     def plan(self, *wanted: Any) -> tuple[Action, ...]:
         owned = [each for each in self.objects.values() if OWNER in each["metadata"].get("ownerReferences", [])]
-        return plan(ENVIRONMENT, wanted, self.objects.get, owned, self.inventory)
+        return plan(wanted, self.objects.get, owned, self.inventory)
 
     def do(self, *wanted: Any) -> None:
         for action in self.plan(*wanted):

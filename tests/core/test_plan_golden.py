@@ -41,7 +41,7 @@ class Life:
     def step(self, environment: Environment) -> list[Json]:
         wanted = render(environment, self.app, OWNER, lambda _: True).manifests
         owned = list(self.objects.values())
-        actions = plan(environment, wanted, self.objects.get, owned, self.inventory)
+        actions = plan(wanted, self.objects.get, owned, self.inventory)
         for action in actions:
             if isinstance(action, Apply):
                 self.objects[action.ref] = stored(action.manifest)

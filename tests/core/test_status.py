@@ -11,8 +11,10 @@ import pytest
 from greenroom.core.events import events_of
 from greenroom.core.health import Health
 from greenroom.core.plan import Record
-from greenroom.core.status import Findings, Problem, address_of, patch, status_of
+from greenroom.core.status import MISSING_PERMISSION, Findings, Problem, address_of, patch, problem_of, status_of
+from greenroom.model.errors import ClusterError, Conflict, Forbidden
 from greenroom.model.manifest import DEPLOYMENT, PR, Json, Kind, Ref, condition_of
+from greenroom.model.permission import Permission
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 LATER = NOW + timedelta(minutes=5)
@@ -109,6 +111,33 @@ def test_what_could_not_be_applied_is_named_with_its_cause() -> None:
     assert (applied["status"], applied["reason"]) == ("False", "ApplyFailed")
     assert applied["message"] == "Service/s0: no; Service/s1: no; Service/s2: no; and 2 more"
     assert condition_of({"status": found}, "Ready")["reason"] == "ApplyFailed"
+
+
+def lacking(user: str, resource: str, namespace: str = "pr-env", name: str = "") -> Problem:
+    missing = Permission(user, "patch", "apps", resource, namespace, name)
+    return problem_of(CHILD, Forbidden("no", permission=missing))
+
+
+def test_missing_permissions_of_one_account_are_told_together_with_the_rule_to_add() -> None:
+    problems = [lacking("jane", "deployments", name=name) for name in ("pr7", "pr7-db")]
+    found = ready(replace(UP, problems=(*problems, lacking("jane", "statefulsets"))))
+    assert (found["status"], found["reason"]) == ("False", MISSING_PERMISSION)
+    assert found["message"] == (
+        "jane may not patch deployments.apps, patch statefulsets.apps in namespace pr-env; add to a Role bound to it"
+        " there: {apiGroups: [apps], resources: [deployments, statefulsets],"
+        " verbs: [create, delete, get, list, patch, watch]}"
+    )
+
+
+def test_each_account_and_place_that_lacks_a_permission_is_told_of() -> None:
+    lacks = (lacking("jane", "deployments"), lacking("joe", "deployments"), lacking("joe", "deployments", "other"))
+    message = ready(replace(UP, problems=(*lacks, Problem("ApplyFailed", "Service/b: no"))))["message"]
+    assert [part.partition(" may not")[0] for part in message.split("; ")[::2]] == ["jane", "joe", "joe", "and 1 more"]
+
+
+@pytest.mark.parametrize("error", [Forbidden("exceeded quota"), Conflict("changed meanwhile")])
+def test_what_no_rule_can_cure_names_the_object_and_the_cause(error: ClusterError) -> None:
+    assert problem_of(CHILD, error) == Problem("ApplyFailed", f"Deployment.apps/pr7: {error}")
 
 
 def test_a_failure_is_told_before_what_passes_by_itself() -> None:

@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.contract.suite import with_metadata
 from tests.flows.world import (
     NAMESPACE,
     REPOSITORY,
@@ -32,7 +33,7 @@ from tests.virtual import run, virtual_time
 from greenroom.flows.intake import Intake, Result
 from greenroom.local.storage.store import Store
 from greenroom.model.errors import Unavailable
-from greenroom.model.manifest import REVIEW_APP, Manifest, Ref, name_of, table
+from greenroom.model.manifest import REVIEW_APP, Manifest, Ref, name_of, ref_of, table
 from greenroom.model.pull import Action, PullEvent, PullRequest
 from greenroom.runtime.informer import Informers
 
@@ -322,3 +323,27 @@ async def test_old_tombstones_are_cleared_away(tmp_path: Path) -> None:
         app = await here.store.get(Ref(REVIEW_APP, NAMESPACE, "shop"))
         closed = table(app, "status", "closed")
         assert set(closed) == {"2", "3"}
+
+
+@pytest.mark.parametrize("reads", [1, 2])
+async def test_a_pr_object_that_another_replica_makes_meanwhile_for_something_newer_is_not_overwritten(
+    tmp_path: Path, reads: int
+) -> None:
+    async with world(tmp_path, APP, opened=Interleaved.open) as here:
+        assert isinstance(here.store, Interleaved)
+        other = Intake(here.store, here.informers, VirtualClock())
+        here.store.meanwhile = lambda: other.handle(event("synchronize", C, second=2, before=B))
+        here.store.reads = reads
+        await here.intake.handle(event("opened"))
+        assert await here.prs() == {"shop-pr7": C}
+
+
+async def test_a_review_app_that_is_being_deleted_gets_no_new_environment_and_its_old_ones_are_still_closed(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path, with_metadata(APP, finalizers=["example.com/keep"])) as here:
+        await here.intake.handle(event("opened"))
+        await here.store.delete(ref_of(APP))
+        assert await results(here, event("synchronize", B, second=1, before=A)) == [Result.REFUSED]
+        assert await here.prs() == {"shop-pr7": A}
+        assert await results(here, event("closed", B, second=2)) == [Result.DELETED]

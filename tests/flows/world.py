@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, closing, suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from greenroom.flows.reconcile import Reconcile
 from greenroom.local.storage.store import Store
 from greenroom.model.manifest import PR, REVIEW_APP, Kind, Manifest, Ref, name_of
 from greenroom.model.pull import Action, PullEvent, PullRequest
+from greenroom.model.watch import Scope
+from greenroom.ports import Cluster
 from greenroom.runtime.informer import Informers
 
 REPOSITORY = "https://github.com/Shop/web"
@@ -75,11 +78,19 @@ def event(action: str, head: str = A, *, second: int = 0, number: int = 7, befor
 class World:
     """A cluster, and the flows that keep it."""
 
-    def __init__(self, store: Store, informers: Informers) -> None:
+    def __init__(
+        self, store: Store, informers: Informers, *, impersonating: Callable[[str], Cluster] | None = None
+    ) -> None:
         self.store = store
         self.informers = informers
         self.intake = Intake(store, informers, VirtualClock())
-        self.reconcile = Reconcile(store, informers, VirtualClock(), url_of=lambda host: f"http://{host}:8080")
+        self.reconcile = Reconcile(
+            store,
+            informers,
+            VirtualClock(),
+            url_of=lambda host: f"http://{host}:8080",
+            impersonating=impersonating,
+        )
 
     async def apply(self, manifest: Any) -> Manifest:
         return await self.store.apply(
@@ -101,6 +112,13 @@ class World:
         """The commits of the PR objects by their names."""
         return {name: pr["spec"]["headCommitRef"] for name, pr in (await self.objects("PR", PR.api_version)).items()}
 
+    async def until(self, status: str, *, within: float = 300.0) -> Any:
+        """The Ready condition, once it has this status."""
+        async with asyncio.timeout(within):
+            while (condition := await self.condition()).get("status") != status:  # noqa: ASYNC110 - virtual time
+                await asyncio.sleep(0.1)
+        return condition
+
     async def condition(self, condition_type: str = "Ready", number: int = 7) -> Any:
         status = (await self.pr(number)).get("status", {})
         return next((each for each in status.get("conditions", []) if each["type"] == condition_type), {})
@@ -121,19 +139,24 @@ class World:
 
 @asynccontextmanager
 async def world(
-    folder: Path, *apps: Any, running: bool = False, opened: Callable[..., Store] = Store.open
+    folder: Path,
+    *apps: Any,
+    running: bool = False,
+    opened: Callable[..., Store] = Store.open,
+    impersonating: Callable[[Store, str], Cluster] | None = None,
 ) -> AsyncIterator[World]:
-    """``running`` runs the controller, too; ``opened`` opens another store than the ordinary one."""
+    """``running`` runs the controller, too; ``opened`` opens another store than the ordinary one; ``impersonating``
+    answers the store as a user may write to it."""
     with closing(opened(folder / "cluster.db", clock=VirtualClock())) as store:
         informers = Informers(store)
-        made = World(store, informers)
+        made = World(store, informers, impersonating=impersonating and partial(impersonating, store))
         for app in apps:
             await made.apply(app)
         tasks = [asyncio.create_task(informers.run())]
         if running:
             tasks.append(asyncio.create_task(made.reconcile.run()))
         try:
-            await informers.synced(REVIEW_APP, PR)
+            await informers.synced(Scope(REVIEW_APP), Scope(PR))
             yield made
         finally:
             for task in tasks:

@@ -12,7 +12,7 @@ import yaml
 from greenroom.model.manifest import COMMIT_ANNOTATION, Kind, Manifest, Ref, get, name_of, ref_of, table
 from greenroom.model.mesh import GATEWAY_ROUTE, VIRTUAL_GATEWAY, VIRTUAL_NODE, VIRTUAL_SERVICE
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data" / "published"
 NAMESPACE = "pr-env"
 GATEWAY = Ref(VIRTUAL_GATEWAY, NAMESPACE, "ingress-gw")
 CREATED = "2026-11-23T10:00:00Z"

@@ -76,6 +76,9 @@ class Shelf:
         self.objects[ref_of(manifest)] = manifest
         return manifest
 
+    async def adopt(self, manifest: Manifest, *, manager: str, former: str) -> Manifest:
+        raise NotImplementedError  # the API has no such request
+
     async def delete(self, ref: Ref, *, uid: str = "", grace_seconds: int | None = None) -> None:
         self._fail()
         self.deleted.append((ref, uid, grace_seconds))

@@ -341,7 +341,7 @@ async def test_a_namespace_stays_until_its_pods_have_ended_and_takes_nothing_new
     await store.delete(shop)
     assert get(await store.get(shop), "status", "phase") == "Terminating"
     assert await names(store, CONFIG_MAP) == []
-    with pytest.raises(Forbidden, match="is being deleted"):
+    with pytest.raises(NotFound, match="is being deleted"):
         await store.apply(named(CONFIG_MAP, "late", "shop"), manager=MANAGER)
     await store.delete(pod, grace_seconds=0)
     with pytest.raises(NotFound):

@@ -16,7 +16,7 @@ from greenroom.model.errors import InvalidInput
 from greenroom.model.manifest import Json, Manifest, get, items, name_of, table, text
 from greenroom.model.reviewapp import SPEC_FIELDS, ReviewApp
 
-FOLDER = Path(__file__).parents[2] / "deploy" / "crds"
+FOLDER = Path(__file__).parents[2] / "deploy" / "chart" / "crds"
 CRDS = {text(crd, "spec", "names", "kind"): crd for crd in definitions()}
 
 
@@ -78,6 +78,15 @@ def test_schema_and_parser_agree_on_addresses(address: str) -> None:
     spec: Manifest = {"githubRepository": address, "resources": []}
     app: Manifest = {"metadata": {"name": "shop"}, "spec": spec}
     assert holds(schema("ReviewApp", "spec", "githubRepository"), address) == parses(ReviewApp.parse, app)
+
+
+@pytest.mark.parametrize(
+    "name", ["previews", "a", "7", "a.b-c", "Previews", "-a", "a-", "a..b", ".a", "a b", "a\n", "", "ﬁ"]
+)
+def test_schema_and_parser_agree_on_names_of_accounts(name: str) -> None:
+    spec: Manifest = {"githubRepository": "https://x", "resources": [], "serviceAccountName": name}
+    app: Manifest = {"metadata": {"name": "shop"}, "spec": spec}
+    assert holds(schema("ReviewApp", "spec", "serviceAccountName"), name) == parses(ReviewApp.parse, app)
 
 
 @pytest.mark.parametrize("name", ["LOG_LEVEL", "my.variable-1", "1ST", "a b", "", "A=B", "ﬁ"])

@@ -56,6 +56,13 @@ def test_resources_keep_every_field_they_came_with() -> None:
         (app(resources=[resource(kind="")]), "spec.resources[0].kind", "is empty"),
         (app(resources=[resource(metadata=[])]), "spec.resources[0].metadata.name", "is missing"),
         (app(resources=[resource(metadata={"name": 7})]), "spec.resources[0].metadata.name", "put it in quotes"),
+        (app(serviceAccountName=7), "spec.serviceAccountName", "must be text, not 7"),
+        (app(serviceAccountName=["a"]), "spec.serviceAccountName", "must be text, not a list"),
+        (app(serviceAccountName=""), "spec.serviceAccountName", "is empty"),
+        (app(serviceAccountName="Previews"), "spec.serviceAccountName", "lower case letters"),
+        (app(serviceAccountName="previews\n"), "spec.serviceAccountName", "lower case letters"),
+        (app(serviceAccountName="pr-env:previews"), "spec.serviceAccountName", "of the same namespace"),
+        (app(serviceAccountName="a" * 254), "spec.serviceAccountName", "cannot be the name"),
         (
             app(resources=[resource(metadata={"name": "a", "labels": []})]),
             "spec.resources[0].metadata.labels",
@@ -76,6 +83,18 @@ def test_a_wrong_field_is_named_with_its_file_and_a_cure(manifest: Any, path: st
     assert caught.value.cure
     assert str(caught.value).startswith(f"reviewapp.yaml:3: {path}: ")
     assert part in str(caught.value)
+
+
+def test_the_account_that_makes_the_objects_is_one_of_the_same_namespace() -> None:
+    found = ReviewApp.parse(app(serviceAccountName="previews.team-a"))
+    assert found.service_account == "previews.team-a"
+    assert found.user == "system:serviceaccount:pr-env:previews.team-a"
+
+
+@pytest.mark.parametrize("manifest", [APP, app(serviceAccountName=None)])
+def test_without_an_account_greenroom_makes_them_itself(manifest: Any) -> None:
+    found = ReviewApp.parse(manifest)
+    assert (found.service_account, found.user) == ("", "")
 
 
 def test_objects_of_one_name_and_other_kinds_are_fine() -> None:

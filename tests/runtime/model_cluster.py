@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import NoReturn
 
-from greenroom.model.errors import Expired, NotFound, UnknownKind
+from greenroom.local.storage import history
+from greenroom.local.storage.history import Changed
+from greenroom.local.storage.selector import Selector
+from greenroom.model.errors import Expired, Forbidden, NotFound, UnknownKind
 from greenroom.model.manifest import Json, Kind, Manifest, Ref, kind_of, ref_of, uid_of
+from greenroom.model.watch import Scope
 from greenroom.ports import Change, Listing, Resource, WatchEvent
 
 _End = BaseException | None
@@ -24,9 +28,10 @@ class ModelCluster:
         self.watch_ends: list[_End] = []  # how every watch ends as soon as it began, if anything is in here
         self.lists = 0
         self.watches = 0
-        self._history: list[WatchEvent] = []  # the event of version n is at n - 1
+        self.refused: set[Scope] = set()  # scopes that may be neither listed nor watched
+        self._history: list[Changed] = []  # the change of version n is at n - 1
         self._compacted = 0
-        self._streams: dict[asyncio.Queue[WatchEvent | _End], Kind] = {}
+        self._streams: dict[asyncio.Queue[WatchEvent | _End], Scope] = {}
 
     def write(self, kind: Kind, name: str, *, namespace: str = "ns", **metadata: Json) -> Manifest:
         """Create or update; answers the stored object."""
@@ -45,16 +50,13 @@ class ModelCluster:
             },
         }
         self.objects[ref] = manifest
-        self._record(WatchEvent(Change.ADDED if old is None else Change.MODIFIED, manifest))
+        self._record(Changed(self.version, old, manifest))
         return manifest
 
     def remove(self, manifest: Manifest) -> None:
         last = self.objects.pop(ref_of(manifest))
         self.version += 1
-        metadata = last["metadata"]
-        assert isinstance(metadata, Mapping)
-        gone = {**last, "metadata": {**metadata, "resourceVersion": str(self.version)}}
-        self._record(WatchEvent(Change.DELETED, gone))
+        self._record(Changed(self.version, last, None))
 
     def bookmark(self) -> None:
         for queue in self._streams:
@@ -75,24 +77,27 @@ class ModelCluster:
         self._streams.clear()
 
     async def list(self, kind: Kind, *, namespace: str = "", labels: str = "") -> Listing:
-        self._refuse(kind)
+        scope = Scope(kind, namespace, labels)
+        self._refuse(scope)
         self.lists += 1
-        return Listing([item for ref, item in self.objects.items() if ref.kind == kind], str(self.version))
+        items = [item for ref, item in self.objects.items() if ref.kind == kind and scope.covers(item)]
+        return Listing(items, str(self.version))
 
     async def watch(
         self, kind: Kind, *, since: str, namespace: str = "", labels: str = ""
     ) -> AsyncIterator[WatchEvent]:
-        self._refuse(kind)
+        scope = Scope(kind, namespace, labels)
+        self._refuse(scope)
         self.watches += 1
         if int(since) < self._compacted:
             raise Expired("too old")
         queue: asyncio.Queue[WatchEvent | _End] = asyncio.Queue()
         for end in self.watch_ends:
             queue.put_nowait(end)
-        for event in self._history[int(since) :]:
-            if kind_of(event.object) == kind:
+        for changed in self._history[int(since) :]:
+            if event := _event(scope, changed):
                 queue.put_nowait(event)
-        self._streams[queue] = kind
+        self._streams[queue] = scope
         try:
             while isinstance(event_or_end := await queue.get(), WatchEvent):
                 yield event_or_end
@@ -101,17 +106,23 @@ class ModelCluster:
         finally:
             self._streams.pop(queue, None)
 
-    def _record(self, event: WatchEvent) -> None:
-        self._history.append(event)
-        for queue, kind in self._streams.items():
-            if kind_of(event.object) == kind:
+    def streams(self) -> set[Scope]:
+        """What is being watched."""
+        return set(self._streams.values())
+
+    def _record(self, changed: Changed) -> None:
+        self._history.append(changed)
+        for queue, scope in self._streams.items():
+            if event := _event(scope, changed):
                 queue.put_nowait(event)
 
-    def _refuse(self, kind: Kind) -> None:
+    def _refuse(self, scope: Scope) -> None:
         if self.trouble is not None:
             raise self.trouble
-        if kind in self.not_served:
-            raise UnknownKind(f"{kind} is not served")
+        if scope.kind in self.not_served:
+            raise UnknownKind(f"{scope.kind} is not served")
+        if scope in self.refused:
+            raise Forbidden(f"may not list {scope}")
 
     async def resources(self) -> Sequence[Resource]:
         _not_asked()
@@ -125,11 +136,21 @@ class ModelCluster:
     async def apply(self, manifest: Manifest, *, manager: str, force: bool = True) -> Manifest:
         _not_asked()
 
+    async def adopt(self, manifest: Manifest, *, manager: str, former: str) -> Manifest:
+        _not_asked()
+
     async def delete(self, ref: Ref, *, uid: str = "", grace_seconds: int | None = None) -> None:
         _not_asked()
 
     async def patch_status(self, ref: Ref, status: Manifest) -> Manifest:
         _not_asked()
+
+
+def _event(scope: Scope, changed: Changed) -> WatchEvent | None:
+    about = changed.after or changed.before
+    if about is None or kind_of(about) != scope.kind:
+        return None
+    return history.Scope(scope.namespace, Selector.parse(scope.label)).event(changed)
 
 
 def _not_asked() -> NoReturn:

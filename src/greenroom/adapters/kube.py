@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from copy import copy
 from types import TracebackType
 from typing import Any
 from urllib.parse import quote
 
+from greenroom.adapters.kube_apply import MERGE_PATCH, Application
 from greenroom.adapters.kube_connection import Connection
 from greenroom.adapters.kube_discovery import AGGREGATED, Discovery, resources_of
 from greenroom.adapters.kube_http import ApiServer, decode, split_lines
 from greenroom.model.errors import ClusterError, Expired, Invalid, Unavailable, UnknownKind
 from greenroom.model.manifest import POD, Json, Kind, Manifest, Ref, number, ref_of, table, text
 from greenroom.model.watch import Change, Listing, Resource, WatchEvent
+from greenroom.ports import Cluster
 
 PAGE = 500
 """Objects asked for at once, as kubectl does; a page must fit into one answer and into memory."""
@@ -44,6 +47,15 @@ class KubeCluster:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._server.__aexit__(kind, error, trace)
+
+    def impersonating(self, user: str) -> Cluster:
+        """The same, asking in the name of ``user``, which the API server must allow us. It is closed with this one.
+
+        What is served is still asked for in our own name, once for all users.
+        """
+        other: KubeCluster = copy(self)
+        other._server = self._server.impersonating(user)
+        return other
 
     async def resources(self) -> Sequence[Resource]:
         return await self._discovery.all()
@@ -103,16 +115,12 @@ class KubeCluster:
                 yield self._event(kind, decode(line))
 
     async def apply(self, manifest: Manifest, *, manager: str, force: bool = True) -> Manifest:
-        ref = ref_of(manifest)
-        async with self._served(ref.kind) as resource:
-            answer = await self._server.request(
-                "PATCH",
-                _object_path(resource, ref),
-                params={"fieldManager": manager, "force": "true" if force else "false"},
-                body=manifest,
-                headers={"Content-Type": "application/apply-patch+yaml"},  # JSON is YAML
-            )
-        return _stripped(answer)
+        async with self._application(manifest, manager) as application:
+            return _stripped(await application.apply(force=force))
+
+    async def adopt(self, manifest: Manifest, *, manager: str, former: str) -> Manifest:
+        async with self._application(manifest, manager) as application:
+            return _stripped(await application.adopt(former))
 
     async def delete(self, ref: Ref, *, uid: str = "", grace_seconds: int | None = None) -> None:
         options: dict[str, Json] = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
@@ -129,7 +137,7 @@ class KubeCluster:
                 "PATCH",
                 f"{_object_path(resource, ref)}/status",
                 body={"status": status},
-                headers={"Content-Type": "application/merge-patch+json"},
+                headers={"Content-Type": MERGE_PATCH},
             )
         return _stripped(answer)
 
@@ -156,6 +164,13 @@ class KubeCluster:
         ):
             async for chunk in response.content.iter_any():
                 yield chunk
+
+    @asynccontextmanager
+    async def _application(self, manifest: Manifest, manager: str) -> AsyncIterator[Application]:
+        """As ``_served``."""
+        ref = ref_of(manifest)
+        async with self._served(ref.kind) as resource:
+            yield Application(self._server, _object_path(resource, ref), manifest, manager)
 
     @asynccontextmanager
     async def _served(self, kind: Kind) -> AsyncIterator[Resource]:

@@ -11,6 +11,7 @@ import io
 import socket
 from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from copy import copy
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -66,14 +67,13 @@ class ApiServer:
     def __init__(self, connection: Connection, *, timeout: float) -> None:
         self._connection = connection
         self._timeout = timeout
+        self._user = connection.impersonate
         self._in_flight = asyncio.Semaphore(IN_FLIGHT)
         self._tls = TlsContexts(connection, warn=self._warn)
         self._credential = Credential()  # the one that was shown last
 
     async def __aenter__(self) -> ApiServer:
         headers = {"User-Agent": f"greenroom/{__version__}", "Accept": "application/json"}
-        if self._connection.impersonate:
-            headers["Impersonate-User"] = self._connection.impersonate
         if not self._connection.verify:
             log.warning("the API server's certificate is not verified", server=self._connection.server)
         # Watches keep their connections for minutes, so those are not counted: see IN_FLIGHT.
@@ -85,6 +85,14 @@ class ApiServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._session.close()
+
+    def impersonating(self, user: str) -> ApiServer:
+        """The same session, asking in the name of ``user``; it ends with this one."""
+        if not user:
+            raise ValueError("without a name it would be us who ask")
+        other: ApiServer = copy(self)
+        other._user = user
+        return other
 
     async def request(
         self,
@@ -152,13 +160,15 @@ class ApiServer:
     async def _send(self, request: _Request, credential: Credential) -> aiohttp.ClientResponse:
         self._credential = credential
         server = self._connection.server
-        authorization = {"Authorization": f"Bearer {credential.token}"} if credential.token else {}
+        identity = {"Authorization": f"Bearer {credential.token}"} if credential.token else {}
+        if self._user:
+            identity["Impersonate-User"] = self._user
         return await self._session.request(
             request.method,
             URL(server + request.path, encoded=True),
             params=request.params,
             data=None if request.body is None else io.BytesIO(request.body),  # bytes warn over 1 MiB
-            headers={"Content-Type": "application/json", **request.headers, **authorization},
+            headers={"Content-Type": "application/json", **request.headers, **identity},
             timeout=aiohttp.ClientTimeout(total=request.timeout, sock_connect=CONNECT_TIMEOUT),
             allow_redirects=False,
             ssl=self._tls.context(credential) if server.startswith("https:") else True,

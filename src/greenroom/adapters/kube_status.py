@@ -6,6 +6,7 @@ watch. What stands between (a load balancer, a proxy) answers with something els
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 
@@ -25,6 +26,7 @@ from greenroom.model.errors import (
     UnknownKind,
 )
 from greenroom.model.manifest import Json, items, number, table, text
+from greenroom.model.permission import Permission
 
 _MEANING: Mapping[int, type[ClusterError]] = {
     400: Invalid,
@@ -45,6 +47,12 @@ _OF_THE_WRONG_SHAPE = "failed to create typed patch object"
 """How kube-apiserver begins to tell that applied fields are unknown, of a wrong type, or repeated. It is the client's
 mistake all the same (``k8s.io/apimachinery/pkg/util/managedfields``)."""
 
+_TOO_LARGE = ("etcdserver: request is too large", "trying to send message larger than max")
+"""How etcd, and kube-apiserver's connection to it, refuse an object that there is no room for. It comes with 500."""
+
+_POLICY = "denied request: "
+"""How a ValidatingAdmissionPolicy begins its reason. Its 422 is about the policy, which may change, not the object."""
+
 _IMMUTABLE = (
     "field is immutable",
     "may not change once set",
@@ -56,6 +64,15 @@ _IMMUTABLE = (
 """How kube-apiserver tells that a field cannot be changed. It has no reason or code of its own for that
 (``pkg/apis/*/validation`` of Kubernetes)."""
 
+_DENIED = re.compile(
+    r'\S+(?: "(?:[^"\\]|\\.)*")? is forbidden: User "(?P<user>(?:[^"\\]|\\.)*)" cannot (?P<verb>\S+)'
+    r' resource "(?P<resource>[^"]+)" in API group "(?P<group>[^"]*)"'
+    r' (?:in the namespace "(?P<namespace>[^"]+)"|at the cluster scope)'
+)
+"""How kube-apiserver tells that an authorizer denied a request for a resource, or to impersonate. Behind it comes the
+authorizer's reason, if it gives one (``k8s.io/apiserver/pkg/endpoints/handlers/responsewriters``). Everything else
+that is forbidden, by admission above all, begins otherwise."""
+
 
 def error_of(code: int, status: Json, *, retry_after: str = "", secret: str = "") -> ClusterError:
     """The error for an HTTP code and the ``Status`` that came with it.
@@ -65,7 +82,10 @@ def error_of(code: int, status: Json, *, retry_after: str = "", secret: str = ""
     message = text(status, "message") or f"the API server answered {code} {_phrase(code)}".rstrip()
     if secret:
         message = message.replace(secret, "[secret]")
-    return _meaning(code, status)(message, retry_after=_seconds(status, retry_after))
+    meaning, seconds = _meaning(code, status), _seconds(status, retry_after)
+    if meaning is Forbidden:
+        return Forbidden(message, retry_after=seconds, permission=_denied(status))
+    return meaning(message, retry_after=seconds)
 
 
 def decode_status(body: bytes) -> Json:
@@ -78,7 +98,8 @@ def decode_status(body: bytes) -> Json:
 
 
 def _meaning(code: int, status: Json) -> type[ClusterError]:
-    if code == 500 and text(status, "message").startswith(_OF_THE_WRONG_SHAPE):
+    message = text(status, "message")
+    if code == 500 and (message.startswith(_OF_THE_WRONG_SHAPE) or any(told in message for told in _TOO_LARGE)):
         return Invalid
     if code >= 500:
         return Unavailable
@@ -88,11 +109,22 @@ def _meaning(code: int, status: Json) -> type[ClusterError]:
         return NotFound if details.get("name") or details.get("kind") else UnknownKind
     if code == 409 and text(status, "reason") == "AlreadyExists":
         return AlreadyExists
-    if any(text(cause, "field") == "metadata.uid" for cause in items(status, "details", "causes")):
+    causes = items(status, "details", "causes")
+    if any(text(cause, "field") == "metadata.uid" for cause in causes):
         return Conflict  # "field is immutable": another object has this name now
-    if code == 422 and any(told in text(status, "message") for told in _IMMUTABLE):
+    if any(text(cause, "reason") == "NamespaceTerminating" for cause in causes):
+        return NotFound  # as it is answered when the namespace is gone, a moment later
+    if code == 422 and "ValidatingAdmissionPolicy" in message and _POLICY in message:
+        return Forbidden
+    if code == 422 and any(told in message for told in _IMMUTABLE):
         return Immutable
     return _MEANING.get(code, ClusterError)
+
+
+def _denied(status: Json) -> Permission | None:
+    """The permission that is missing, if that is the cause."""
+    found = _DENIED.match(text(status, "message"))
+    return Permission(**found.groupdict(default=""), name=text(status, "details", "name")) if found else None
 
 
 def _seconds(status: Json, header: str) -> float:

@@ -37,6 +37,9 @@ class _Passing:
     async def apply(self, manifest: Manifest, *, manager: str, force: bool = True) -> Manifest:
         return await self._cluster.apply(manifest, manager=manager, force=force)
 
+    async def adopt(self, manifest: Manifest, *, manager: str, former: str) -> Manifest:
+        return await self._cluster.adopt(manifest, manager=manager, former=former)
+
     async def delete(self, ref: Ref, *, uid: str = "", grace_seconds: int | None = None) -> None:
         await self._cluster.delete(ref, uid=uid, grace_seconds=grace_seconds)
 
@@ -58,6 +61,10 @@ class Fenced(_Passing):
     async def apply(self, manifest: Manifest, *, manager: str, force: bool = True) -> Manifest:
         self._check()
         return await super().apply(manifest, manager=manager, force=force)
+
+    async def adopt(self, manifest: Manifest, *, manager: str, former: str) -> Manifest:
+        self._check()
+        return await super().adopt(manifest, manager=manager, former=former)
 
     async def delete(self, ref: Ref, *, uid: str = "", grace_seconds: int | None = None) -> None:
         self._check()
@@ -84,6 +91,9 @@ class Counted(_Passing):
 
     async def apply(self, manifest: Manifest, *, manager: str, force: bool = True) -> Manifest:
         return await self._counted("apply", kind_of(manifest), super().apply(manifest, manager=manager, force=force))
+
+    async def adopt(self, manifest: Manifest, *, manager: str, former: str) -> Manifest:
+        return await self._counted("apply", kind_of(manifest), super().adopt(manifest, manager=manager, former=former))
 
     async def delete(self, ref: Ref, *, uid: str = "", grace_seconds: int | None = None) -> None:
         await self._counted("delete", ref.kind, super().delete(ref, uid=uid, grace_seconds=grace_seconds))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import signal
 import socket
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Literal
@@ -26,6 +26,7 @@ from greenroom.app.metrics import Latency, Metrics
 from greenroom.flows.intake import Intake
 from greenroom.flows.reconcile import Reconcile
 from greenroom.model.manifest import PR, REVIEW_APP, Ref
+from greenroom.model.watch import Scope
 from greenroom.ports import Clock
 from greenroom.runtime.informer import Informers
 from greenroom.runtime.leader import LEASE, Leader
@@ -97,9 +98,10 @@ async def operator(settings: ServeSettings, connection: Connection) -> AsyncIter
         stack.enter_context(log_to_stdout())
         api = await stack.enter_async_context(KubeCluster(connection))
         cluster = Counted(api, metrics.wrote)
-        informers = Informers(cluster, namespace=settings.namespace)
-        for kind in NEEDED:
-            informers.start(kind)
+        informers = Informers(cluster)
+        needed = [Scope(kind, settings.namespace) for kind in NEEDED]
+        for scope in needed:
+            informers.start(scope)
         leader = Leader(cluster, clock, Ref(LEASE, connection.namespace, LEASE_NAME), _identity())
         environments = _Environments(
             lambda: Reconcile(
@@ -107,16 +109,18 @@ async def operator(settings: ServeSettings, connection: Connection) -> AsyncIter
                 informers,
                 clock,
                 url_of=lambda host: f"{settings.url_scheme}://{host}",
+                namespace=settings.namespace,
                 routed=False,
+                impersonating=lambda user: Fenced(Counted(api.impersonating(user), metrics.wrote), leader.leads),
                 monitor=metrics.monitor("environments"),
             )
         )
-        intake = Intake(cluster, informers, clock)
-        _measure(metrics, informers, leader, clock)
+        intake = Intake(cluster, informers, clock, namespace=settings.namespace)
+        _measure(metrics, informers, leader, clock, namespace=settings.namespace)
 
         webhook = make_app(intake, secrets=settings.secrets)
         probes = health.make_app(
-            alive=lambda: _what_is_stuck(informers, environments), ready=lambda: _what_is_missing(informers)
+            alive=lambda: _what_is_stuck(informers, environments), ready=lambda: _what_is_missing(informers, needed)
         )
         ports = Ports(
             webhook=await stack.enter_async_context(
@@ -139,21 +143,23 @@ async def operator(settings: ServeSettings, connection: Connection) -> AsyncIter
         yield ports
 
 
-def _measure(metrics: Metrics, informers: Informers, leader: Leader, clock: Clock) -> None:
+def _measure(metrics: Metrics, informers: Informers, leader: Leader, clock: Clock, *, namespace: str) -> None:
     latency = Latency(metrics, clock)
-    informers.subscribe(PR, lambda old, new: latency.changed(old, new) if leader.leads() else None)
+    prs = Scope(PR, namespace)
+    informers.subscribe(prs, lambda old, new: latency.changed(old, new) if leader.leads() else None)
     metrics.watch_environments(lambda: informers.list(PR), leader.leads)
 
 
-def _what_is_missing(informers: Informers) -> Iterator[str]:
-    for kind in NEEDED:
-        if not informers.has_listed(kind):
-            yield f"{kind} objects are not known yet"
+def _what_is_missing(informers: Informers, needed: Iterable[Scope]) -> Iterator[str]:
+    for scope in needed:
+        if not informers.has_listed(scope):
+            failure = informers.failure(scope)
+            yield f"{scope}: {failure or 'not listed yet'}"
 
 
 def _what_is_stuck(informers: Informers, environments: _Environments) -> Iterator[str]:
-    for kind in informers.stuck():
-        yield f"the watch of {kind} does not go on"
+    for scope in informers.stuck():
+        yield f"the watch of {scope} does not go on"
     if environments.is_stuck():
         yield "an environment is being reconciled for too long"
 

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from greenroom.cli.printers import short
 from greenroom.model.manifest import PR, Manifest, condition_of, name_of, text
+from greenroom.model.watch import Scope
 from greenroom.runtime.informer import Informers
 
 
@@ -19,7 +20,7 @@ async def follow(informers: Informers, say: Callable[[str], None]) -> None:
         if after != before:
             say(f"{datetime.now().astimezone():%H:%M:%S}  {name_of(new or old or {}):<20} {after}")
 
-    informers.subscribe(PR, changed)
+    informers.subscribe(Scope(PR), changed)
     try:
         await asyncio.Event().wait()
     finally:

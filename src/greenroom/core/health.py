@@ -97,7 +97,7 @@ def _deployment(child: Manifest, owned: Owned) -> Trouble | None:
     updated, available = number(child, "status", "updatedReplicas"), number(child, "status", "availableReplicas")
     superseded = number(child, "status", "replicas") - updated
     if not _is_observed(child):  # what the pods say now, they say of an earlier version
-        return ROLLING_OUT, "a new version is about to be started"
+        return ROLLING_OUT, _new_replicas(0, wanted)
     if updated >= wanted and superseded <= 0 and available >= wanted:
         return None
     newest = _newest_first(child, owned)[:1]
@@ -105,8 +105,12 @@ def _deployment(child: Manifest, owned: Owned) -> Trouble | None:
         _of_pods(newest, owned)
         or _of_condition(child, "ReplicaFailure", "True", REPLICA_FAILURE)
         or _of_condition(child, "Progressing", "False", DEADLINE_EXCEEDED)
-        or (ROLLING_OUT, f"{min(updated, available)} of {wanted} new replicas are ready")
+        or (ROLLING_OUT, _new_replicas(min(updated, available), wanted))
     )
+
+
+def _new_replicas(ready: int, wanted: int) -> str:
+    return f"{ready} of {wanted} new replicas are ready"
 
 
 def _stateful_set(child: Manifest, owned: Owned) -> Trouble | None:

@@ -1,11 +1,13 @@
-"""List and watch without I/O: a copy of one kind's objects that is fed, and answers what changed.
+"""List and watch without I/O: a copy of some objects of one kind that is fed, and answers what changed.
 
-``runtime.informer`` does the talking. It asks ``since`` what to do next, feeds back what the cluster answered, and
+``runtime.reflector`` does the talking. It asks ``since`` what to do next, feeds back what the cluster answered, and
 hands the returned deltas to its handlers. The rules are those of client-go's Reflector and Store:
 
 - a listing is complete, so an object that it does not name was deleted, seen or not;
 - a stream that ends or fails loses nothing: watch again from ``since``;
 - no object goes back in time, whatever a lagging replica of the API server answers.
+
+Several lists of a kind may overlap, such as one of everything and one by label: ``Union`` makes one copy of them.
 
 Resource versions compare as integers, as Kubernetes promises since 1.35 (KEP-5504). Where they are no integers nothing
 is known to be old, and the order in which things arrive decides. A cluster restored from a backup, whose versions
@@ -14,7 +16,8 @@ start again below those already seen, needs a restart of its clients, as the Kub
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from greenroom.model.manifest import Manifest, text, uid_of
@@ -36,7 +39,7 @@ class Key(NamedTuple):
 
 
 class ListWatch:
-    """What is known about the objects of one kind.
+    """What is known about the objects of one list and its watch.
 
     ``since`` is the resource version to watch from, or None when a listing is needed first.
     """
@@ -94,13 +97,7 @@ class ListWatch:
         return self._put(key, manifest) if is_older(known, _version(manifest)) else ()
 
     def _put(self, key: Key, new: Manifest) -> Sequence[Delta]:
-        old = self._objects.get(key)
-        if old is not None and (_version(new) == _version(old) or is_older(_version(new), _version(old))):
-            return ()
-        self._objects[key] = new
-        if old is not None and uid_of(old) != uid_of(new):
-            return Delta(old, None), Delta(None, new)
-        return (Delta(old, new),)
+        return _put(self._objects, key, new)
 
     def _deleted(self, key: Key, last: Manifest) -> Sequence[Delta]:
         cached = self._objects.get(key)
@@ -119,6 +116,53 @@ class ListWatch:
         self.since = version
         if not is_older(version, self._seen):
             self._seen = version
+
+
+class Union:
+    """What several ListWatches of one kind know together: each object once, in the newest version that any of them saw.
+
+    One drops an object that was deleted, or that has only left its list. So an object stays, as it was last seen,
+    until no list has it any more.
+    """
+
+    def __init__(self) -> None:
+        self._objects: dict[Key, Manifest] = {}
+        self._others: Counter[Key] = Counter()  # how many more lists have it; most objects are in one only
+
+    @property
+    def objects(self) -> Mapping[Key, Manifest]:
+        """The present copy, read-only and live."""
+        return self._objects
+
+    def merge(self, deltas: Iterable[Delta]) -> Sequence[Delta]:
+        """One of the lists changed: what that changes here."""
+        return [merged for delta in deltas for merged in self._merge(delta)]
+
+    def _merge(self, delta: Delta) -> Sequence[Delta]:
+        if delta.new is None:
+            return self._left(_key(delta.old)) if delta.old is not None else ()
+        key = _key(delta.new)
+        if delta.old is None and key in self._objects:
+            self._others[key] += 1
+        return _put(self._objects, key, delta.new)
+
+    def _left(self, key: Key) -> Sequence[Delta]:
+        if self._others[key]:
+            self._others[key] -= 1
+            return ()
+        del self._others[key]
+        return (Delta(self._objects.pop(key), None),)
+
+
+def _put(objects: dict[Key, Manifest], key: Key, new: Manifest) -> Sequence[Delta]:
+    """Keep ``new``, unless it is no news. An object that has taken another's place comes when that has gone."""
+    old = objects.get(key)
+    if old is not None and (_version(new) == _version(old) or is_older(_version(new), _version(old))):
+        return ()
+    objects[key] = new
+    if old is not None and uid_of(old) != uid_of(new):
+        return Delta(old, None), Delta(None, new)
+    return (Delta(old, new),)
 
 
 def is_older(version: str, other: str) -> bool:

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from greenroom.model.environment import Environment
 from greenroom.model.manifest import (
     GROUP,
     PR,
@@ -93,7 +92,6 @@ Action: TypeAlias = Apply | Delete | Blocked
 
 
 def plan(
-    environment: Environment,
     desired: Sequence[Manifest],
     observed: Callable[[Ref], Manifest | None],
     owned: Iterable[Manifest],
@@ -108,10 +106,26 @@ def plan(
     surplus = (child for child in owned if ref_of(child) not in wanted and not is_deleting(child))
     deletes = [Delete(ref_of(child), uid_of(child)) for child in surplus]
     steps = (
-        _step(environment, manifest, observed(ref_of(manifest)), inventory.get(ref_of(manifest)))
+        _step(manifest, observed(ref_of(manifest)), inventory.get(ref_of(manifest)))
         for manifest in sorted(desired, key=rank)
     )
     return (*deletes, *(step for step in steps if step is not None))
+
+
+def obstacle(desired: Manifest, present: Manifest) -> Delete | Blocked | None:
+    """What has to come before ``desired`` is applied where ``present`` is; None when nothing stands in the way.
+
+    An object that nobody controls is taken over.
+    """
+    ref, controller = ref_of(desired), controller_of(present)
+    if is_deleting(present):
+        return Blocked(ref, REPLACING, f"{ref} is being deleted, and is made again then")
+    own = controller_of(desired)
+    if not controller or text(controller, "uid") == text(own, "uid"):
+        return None
+    if _is_pr(controller, text(own, "name")):  # the pull request was closed and reopened quickly
+        return Delete(ref, uid_of(present))
+    return Blocked(ref, TAKEN, f"{ref} belongs to {text(controller, 'kind')}/{text(controller, 'name')}")
 
 
 def replacement(desired: Manifest, present: Manifest, refusal: str) -> Delete | Blocked | None:
@@ -132,29 +146,17 @@ def rank(manifest: Manifest) -> int:
     return _RANKS.get(kind_of(manifest).name, _OTHER_RANK)
 
 
-def _step(
-    environment: Environment, desired: Manifest, present: Manifest | None, record: Record | None
-) -> Action | None:
+def _step(desired: Manifest, present: Manifest | None, record: Record | None) -> Action | None:
     if present is None:
         return Apply(desired)
-    ref, controller = ref_of(desired), controller_of(present)
-    if is_deleting(present):
-        return Blocked(ref, REPLACING, f"{ref} is being deleted, and is made again then")
-    if was_of_namesake(controller, environment):
-        return Delete(ref, uid_of(present))
-    if controller and text(controller, "uid") != environment.uid:
-        return Blocked(ref, TAKEN, f"{ref} belongs to {text(controller, 'kind')}/{text(controller, 'name')}")
+    if way := obstacle(desired, present):
+        return way
     if record is not None and record == Record.of(desired, present):
         return None
     return Apply(desired)
 
 
-def was_of_namesake(controller: Mapping[str, Json], environment: Environment) -> bool:
-    """Whether the owner was a PR object of our name that is gone: the pull request was closed and reopened quickly."""
-    return is_pr(controller, environment.ref.name) and text(controller, "uid") != environment.uid
-
-
-def is_pr(controller: Mapping[str, Json], name: str) -> bool:
+def _is_pr(controller: Mapping[str, Json], name: str) -> bool:
     kind = Kind.of(text(controller, "apiVersion"), text(controller, "kind"))
     return (kind.group, kind.name, text(controller, "name")) == (GROUP, PR.name, name)
 

@@ -14,19 +14,22 @@ from datetime import datetime
 from greenroom.core import health
 from greenroom.core.health import Health
 from greenroom.core.plan import IMMUTABLE, REPLACING, TAKEN, Record, inventory_items
-from greenroom.model.manifest import Json, Manifest, condition_of, kind_of, text, timestamp
+from greenroom.model.errors import ClusterError, Forbidden
+from greenroom.model.manifest import Json, Manifest, Ref, condition_of, kind_of, text, timestamp
+from greenroom.model.permission import Permission, explained
 
 READY = "Ready"
 APPLIED = "Applied"
 TEMPLATE_WARNING = "TemplateWarning"
 
 APPLY_FAILED = "ApplyFailed"
+MISSING_PERMISSION = "MissingPermission"
 INVALID_TEMPLATE = "InvalidTemplate"
 INVALID_PR = "InvalidPR"
 REVIEW_APP_NOT_FOUND = "ReviewAppNotFound"
 
 FAILURES = frozenset(
-    {APPLY_FAILED, INVALID_TEMPLATE, INVALID_PR, REVIEW_APP_NOT_FOUND, TAKEN, IMMUTABLE}
+    {APPLY_FAILED, MISSING_PERMISSION, INVALID_TEMPLATE, INVALID_PR, REVIEW_APP_NOT_FOUND, TAKEN, IMMUTABLE}
     | {health.UNSCHEDULABLE, health.NOT_LISTENING, health.DEADLINE_EXCEEDED, health.JOB_FAILED, health.REPLICA_FAILURE}
     | health.CONTAINER_REASONS
 )
@@ -52,10 +55,18 @@ _SHORT = 7
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Why the cluster does not hold what it should. ``message`` names the object."""
+    """Why the cluster does not hold what it should. ``message`` names the object, or the ``permission`` it takes."""
 
     reason: str
     message: str
+    permission: Permission | None = None
+
+
+def problem_of(ref: Ref, error: ClusterError) -> Problem:
+    """What to say of an object that the cluster did not take, list, or delete."""
+    if isinstance(error, Forbidden) and error.permission is not None:
+        return Problem(MISSING_PERMISSION, explained([error.permission]), error.permission)
+    return Problem(APPLY_FAILED, f"{ref}: {error}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +135,17 @@ def _refused(findings: Findings) -> tuple[str, str] | None:
     if not findings.problems:
         return None
     problems = sorted(findings.problems, key=lambda problem: problem.reason not in FAILURES)
-    return problems[0].reason, _listed([problem.message for problem in problems])
+    return problems[0].reason, _listed(_messages(problems))
+
+
+def _messages(problems: Iterable[Problem]) -> list[str]:
+    """One of each problem, and one of all permissions that a single Role is to grant."""
+    together: dict[tuple[str, ...], list[Permission]] = {}
+    for problem in problems:
+        missing = problem.permission
+        alike = (missing.user, missing.namespace) if missing else (problem.message,)
+        together.setdefault(alike, []).extend([missing] if missing else [])
+    return [explained(permissions) if permissions else message for (message, *_), permissions in together.items()]
 
 
 def _worst(findings: Findings) -> tuple[str, str] | None:

@@ -49,6 +49,8 @@ _POD_TEMPLATES: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("batch", "Job"): ("spec", "template"),
     ("batch", "CronJob"): ("spec", "jobTemplate", "spec", "template"),
 }
+_RUNNING = frozenset({*_POD_TEMPLATES, ("apps", "ReplicaSet"), ("", "Pod")})
+"""What runs a commit is marked with it. All else is not, so that a push writes only what it changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +148,8 @@ def _with_metadata(resource: Manifest, environment: Environment, owner: Mapping[
     """In the environment's namespace, whatever the template says, and marked as a part of it."""
     metadata = {key: value for key, value in table(resource, "metadata").items() if key not in _SERVER_FIELDS}
     annotations = {**table(metadata, "annotations")}
-    if environment.commit:
+    kind = kind_of(resource)
+    if environment.commit and (kind.group, kind.name) in _RUNNING:
         annotations[COMMIT_ANNOTATION] = environment.commit
     return {
         **{key: value for key, value in resource.items() if key != "status"},

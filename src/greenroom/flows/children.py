@@ -3,23 +3,64 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 
-from greenroom.core.plan import REPLACING, Action, Apply, Blocked, Delete, Record, is_pr, plan, rank, replacement
-from greenroom.core.status import APPLY_FAILED, Problem
-from greenroom.model.environment import Environment
-from greenroom.model.errors import ClusterError, Conflict, Immutable, NotFound, Unavailable
-from greenroom.model.manifest import Kind, Manifest, Ref, controller_of, is_deleting, kind_of, ref_of, uid_of
+import structlog
+
+from greenroom.core.plan import REPLACING, Action, Apply, Blocked, Delete, Record, obstacle, plan, rank, replacement
+from greenroom.core.status import Problem, problem_of
+from greenroom.model.errors import (
+    ClusterError,
+    Conflict,
+    Forbidden,
+    Immutable,
+    Invalid,
+    NotFound,
+    Unavailable,
+    UnknownKind,
+)
+from greenroom.model.manifest import (
+    ENVIRONMENT_LABEL,
+    POD,
+    REPLICA_SET,
+    Kind,
+    Manifest,
+    Ref,
+    is_deleting,
+    kind_of,
+    ref_of,
+    uid_of,
+)
+from greenroom.model.watch import Scope
 from greenroom.ports import Cluster, Resource
 from greenroom.runtime.informer import Handler, Informers
 
 MANAGER = "greenroom"
+FORMER = "manager"
+"""The field manager of KubeTempura: the name of its program, for it gives none."""
 PARALLEL = 8
 """Writes at once for one environment."""
 SYNC_SECONDS = 10.0
-"""How long to wait for the first list of a kind before the objects of other kinds go on without it."""
+"""How long to wait for the first list of a kind before the objects of other kinds go on without it. A refusal is not
+waited for."""
+
+
+_PARTS: Mapping[tuple[str, str], tuple[Kind, ...]] = {
+    ("apps", "Deployment"): (REPLICA_SET, POD),
+    ("apps", "StatefulSet"): (POD,),
+    ("apps", "DaemonSet"): (POD,),
+    ("batch", "Job"): (POD,),
+}
+"""What ``core.health`` has to see of workloads, by their group and kind."""
+_UNLABELLED = frozenset({POD, REPLICA_SET})
+"""Made by Kubernetes from a workload's pod template. A label of ours in there would start every pod anew whenever an
+environment of KubeTempura's is taken over, so that these are found by their owners."""
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +69,10 @@ class Kinds:
 
     resources: Mapping[Kind, Resource]
     failures: Mapping[Kind, ClusterError]
+
+    def blindness(self, kind: Kind) -> Sequence[ClusterError]:
+        """Why the health of an object of the kind cannot be told, if it cannot."""
+        return [self.failures[part] for part in _parts(kind) if part in self.failures]
 
     def is_namespaced(self, kind: Kind) -> bool:
         """Of a kind that is not served nobody knows; trying to apply it tells more."""
@@ -43,7 +88,7 @@ class Settled:
     errors: list[ClusterError] = field(default_factory=list)
 
     def failed(self, ref: Ref, error: ClusterError) -> None:
-        self.problems.append(Problem(APPLY_FAILED, f"{ref}: {error}"))
+        self.problems.append(problem_of(ref, error))
         self.errors.append(error)
 
     def keep(self, record: Record | None) -> None:
@@ -52,53 +97,86 @@ class Settled:
 
 
 class Children:
-    """``changed`` is called with the old and the new object whenever an object of a watched kind changes."""
+    """``changed`` is called with the old and the new object whenever an object that is watched here changes,
+    ``turned`` with a namespace where a kind cannot be seen any more, or can be now."""
 
-    def __init__(self, cluster: Cluster, informers: Informers, changed: Handler) -> None:
+    def __init__(
+        self, cluster: Cluster, informers: Informers, *, changed: Handler, turned: Callable[[str], None]
+    ) -> None:
         self._cluster = cluster
         self._informers = informers
         self._changed = changed
-        self._watched: dict[Kind, Resource] = {}
+        self._turned = turned
+        self._scopes: set[Scope] = set()
+        self._unused: set[Scope] = set()
 
-    async def watch(self, kinds: Iterable[Kind]) -> Kinds:
-        """Watch the kinds from now on, and wait until what there is of them is known."""
-        wanted = sorted(set(kinds))
-        answers = await asyncio.gather(*(self._watch(kind) for kind in wanted))
-        found = dict(zip(wanted, answers, strict=True))
+    async def watch(self, namespace: str, kinds: Iterable[Kind]) -> Kinds:
+        """Watch the kinds in a namespace from now on, and wait until what there is of them is known.
+
+        Beside them, whatever tells of their health is watched.
+        """
+        scopes = sorted(_scopes(namespace, kinds), key=lambda scope: scope.kind)
+        answers = await asyncio.gather(*map(self._watch, scopes))
+        found = {scope.kind: answer for scope, answer in zip(scopes, answers, strict=True)}
         return Kinds(
             {kind: answer for kind, answer in found.items() if isinstance(answer, Resource)},
             {kind: answer for kind, answer in found.items() if isinstance(answer, ClusterError)},
         )
 
-    async def _watch(self, kind: Kind) -> Resource | ClusterError:
+    async def _watch(self, scope: Scope) -> Resource | ClusterError:
         try:
-            resource = self._watched.get(kind) or await self._cluster.resource(kind)
+            resource = await self._cluster.resource(scope.kind)
         except ClusterError as error:
             return error
-        if kind not in self._watched:
-            self._watched[kind] = resource
-            self._informers.subscribe(kind, self._changed)
-        try:
-            async with asyncio.timeout(SYNC_SECONDS):
-                await self._informers.synced(kind)
-        except TimeoutError:
-            return Unavailable(f"{kind} cannot be listed: may Greenroom list and watch it?")
-        return resource
+        if not resource.namespaced:
+            return resource
+        if scope not in self._scopes:
+            self._scopes.add(scope)
+            self._informers.subscribe(scope, self._changed, turned=partial(self._turned, scope.namespace))
+        if not self._informers.has_listed(scope):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SYNC_SECONDS):
+                    await self._informers.answered(scope)
+        return self._trouble(scope) or resource
+
+    def _trouble(self, scope: Scope) -> ClusterError | None:
+        """Why the copy of a scope is of no use. One that cannot be followed for a moment is."""
+        error = self._informers.failure(scope)
+        if self._informers.has_listed(scope):
+            return None if error is None or error.retryable else error
+        return error or Unavailable(f"{scope}: not listed yet")
+
+    def keep_watching(self, used: Iterable[tuple[str, Kind]]) -> None:
+        """Watch only these kinds, each in its namespace. What was of no use last time, too, is forgotten."""
+        wanted = {scope for namespace, kind in set(used) for scope in _scopes(namespace, [kind])}
+        unused = self._scopes - wanted
+        for scope in unused & self._unused:
+            self._stop(scope)
+        self._unused = unused & self._scopes
+
+    def close(self) -> None:
+        """Watch nothing any more."""
+        for scope in tuple(self._scopes):
+            self._stop(scope)
+
+    def _stop(self, scope: Scope) -> None:
+        self._scopes.remove(scope)
+        self._informers.stop(scope)
 
     async def settle(
-        self, environment: Environment, desired: Sequence[Manifest], known: Mapping[Ref, Record], kinds: Kinds
+        self, uid: str, desired: Sequence[Manifest], known: Mapping[Ref, Record], kinds: Kinds, writer: Cluster
     ) -> Settled:
-        """Make the cluster hold the desired objects and no others of the environment. One that fails stops no other.
+        """Make the cluster hold the desired objects, and no others of the PR object with this UID. One that fails stops
+        no other.
 
-        ``known`` is the inventory so far, whose kinds are watched; ``kinds`` are those of the desired objects.
+        ``known`` is the inventory so far; ``kinds`` are those of the desired objects and of the inventory. All is
+        written through ``writer``.
         """
         usable = [manifest for manifest in desired if kind_of(manifest) not in kinds.failures]
-        owned = self._informers.owned(environment.uid)
-        actions = plan(environment, usable, self._informers.get, owned, known)
-        results = await self._carry_out(actions)
+        actions = plan(usable, self._informers.get, self._informers.owned(uid), known)
+        results = await self._carry_out(actions, writer, known)
         settled = Settled()
-        for manifest in desired:
-            ref = ref_of(manifest)
+        for ref in dict.fromkeys([*map(ref_of, desired), *_unseen(known, kinds)]):
             failure = kinds.failures.get(ref.kind)
             if failure is not None:
                 settled.failed(ref, failure)
@@ -108,46 +186,49 @@ class Children:
         for ref, result in results.items():
             if isinstance(result, ClusterError):
                 _account(settled, ref, result, known.get(ref))
+        settled.errors += (error for record in settled.records for error in kinds.blindness(record.ref.kind))
         return settled
 
-    async def clear(self, pr: Ref, uid: str) -> None:
-        """Delete the objects of a PR object that goes (of this UID), or that is gone already (``""``).
+    async def clear(self, uid: str, writer: Cluster) -> None:
+        """Delete the objects of a PR object that goes, or is gone: the one of this UID.
 
-        The garbage collector would, too, at its own pace. Raises ClusterError when one could not be deleted.
+        The garbage collector would, too, at its own pace, and has to where we may not. Raises ClusterError when one
+        could not be deleted for another reason.
         """
-        owned = self._informers.owned(uid) if uid else self._orphans(pr)
-        results = await self._carry_out(
-            [Delete(ref_of(child), uid_of(child)) for child in owned if not is_deleting(child)]
-        )
-        for result in results.values():
-            # A conflict tells that another object has the name now: the one to be deleted is gone.
-            if isinstance(result, ClusterError) and not isinstance(result, Conflict):
-                raise result
+        owned = self._informers.owned(uid)
+        deletes = [Delete(ref_of(child), uid_of(child)) for child in owned if not is_deleting(child)]
+        for ref, result in (await self._carry_out(deletes, writer)).items():
+            match result:
+                case Conflict():
+                    pass  # another object has the name now: the one to be deleted is gone
+                case Forbidden():
+                    log.info("left to the garbage collector", object=str(ref), error=str(result))
+                case ClusterError():
+                    raise result
 
-    def _orphans(self, pr: Ref) -> Iterator[Manifest]:
-        for kind in self._watched:
-            for child in self._informers.list(kind, namespace=pr.namespace):
-                if is_pr(controller_of(child), pr.name):
-                    yield child
-
-    async def _carry_out(self, actions: Sequence[Action]) -> dict[Ref, _Result]:
-        """Deletes first, all at once, then applies, rank by rank."""
+    async def _carry_out(
+        self, actions: Sequence[Action], writer: Cluster, known: Collection[Ref] = ()
+    ) -> dict[Ref, _Result]:
+        """Deletes first, all at once, then applies, rank by rank. Not known is what somebody else may have made."""
         slots = asyncio.Semaphore(PARALLEL)
         results: dict[Ref, _Result] = {}
         for _, batch in groupby(actions, key=_batch):
             async with asyncio.TaskGroup() as group:
-                tasks = [(action.ref, group.create_task(self._do(action, slots))) for action in batch]
+                tasks = [
+                    (action.ref, group.create_task(self._do(action, writer, slots, is_known=action.ref in known)))
+                    for action in batch
+                ]
             results |= {ref: task.result() for ref, task in tasks}
         return results
 
-    async def _do(self, action: Action, slots: asyncio.Semaphore) -> _Result:
+    async def _do(self, action: Action, writer: Cluster, slots: asyncio.Semaphore, *, is_known: bool) -> _Result:
         async with slots:
             try:
                 match action:
                     case Apply(manifest):
-                        return await self._apply(manifest)
+                        return await self._apply(manifest, writer, is_known=is_known)
                     case Delete(ref, uid):
-                        await self._cluster.delete(ref, uid=uid)
+                        await writer.delete(ref, uid=uid)
                         return Deleted(f"{ref} of an earlier environment is being deleted")
                     case Blocked():
                         return action
@@ -156,22 +237,46 @@ class Children:
             except ClusterError as error:
                 return error
 
-    async def _apply(self, manifest: Manifest) -> Record | Deleted | Blocked:
-        """An object that cannot become what is desired is deleted. Its deletion brings the environment here again."""
+    async def _apply(
+        self, manifest: Manifest, writer: Cluster, *, is_known: bool
+    ) -> Record | Deleted | Blocked | Unwatched:
         try:
-            stored = await self._cluster.apply(manifest, manager=MANAGER)
-        except Immutable as error:
-            present = await self._cluster.get(ref_of(manifest))
-            match replacement(manifest, present, str(error)):
-                case Delete(ref, uid):
-                    await self._cluster.delete(ref, uid=uid)
-                    return Deleted(f"{ref} is made anew, for a field of it cannot be changed: {error}")
-                case Blocked() as blocked:
-                    return blocked
-                case None:
-                    raise
+            if is_known:
+                stored = await writer.apply(manifest, manager=MANAGER)
+            else:
+                stored = await writer.adopt(manifest, manager=MANAGER, former=FORMER)
+        except Invalid as error:
+            return await self._overcome(manifest, error, writer)
         self._informers.observe(stored)
         return Record.of(manifest, stored)
+
+    async def _overcome(self, manifest: Manifest, refusal: Invalid, writer: Cluster) -> Deleted | Blocked | Unwatched:
+        """What to do about a refusal, which is raised again when there is nothing.
+
+        An object of somebody else, which carries no label of ours, is seen only now: it cannot have two controllers.
+        One that cannot become what is desired is deleted. Its deletion brings the environment here again.
+        """
+        ref = ref_of(manifest)
+        watched = self._informers.get(ref) is not None
+        if watched and not isinstance(refusal, Immutable):
+            raise refusal  # the plan has seen what is there
+        try:
+            present = await self._cluster.get(ref)
+        except NotFound:
+            raise refusal from None
+        way, message = obstacle(manifest, present), f"{ref} of an earlier environment is being deleted"
+        if way is None and isinstance(refusal, Immutable):
+            way = replacement(manifest, present, str(refusal))
+            message = f"{ref} is made anew, for a field of it cannot be changed: {refusal}"
+        match way:
+            case Delete(ref, uid):
+                await writer.delete(ref, uid=uid)
+                result: Deleted | Blocked = Deleted(message)
+            case Blocked():
+                result = way
+            case None:
+                raise refusal
+        return result if watched else Unwatched(result)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +286,32 @@ class Deleted:
     message: str
 
 
-_Result = Record | Deleted | Blocked | ClusterError
+@dataclass(frozen=True, slots=True)
+class Unwatched:
+    """The result is of an object that carries no label of ours: nobody will tell when it goes, so we have to look."""
+
+    result: Deleted | Blocked
+
+
+_Result = Record | Deleted | Blocked | Unwatched | ClusterError
+
+
+def _scopes(namespace: str, kinds: Iterable[Kind]) -> set[Scope]:
+    """Where the kinds, and what tells of their health, are looked for: as little as will do."""
+    wanted = {each for kind in kinds for each in (kind, *_parts(kind))}
+    return {Scope(kind, namespace, "" if kind in _UNLABELLED else ENVIRONMENT_LABEL) for kind in wanted}
+
+
+def _parts(kind: Kind) -> tuple[Kind, ...]:
+    return _PARTS.get((kind.group, kind.name), ())
+
+
+def _unseen(known: Iterable[Ref], kinds: Kinds) -> Iterator[Ref]:
+    """Objects of the inventory of which nobody knows now whether they are still there.
+
+    Those of a kind that is not served any more are gone with it.
+    """
+    return (ref for ref in known if not isinstance(kinds.failures.get(ref.kind), UnknownKind | None))
 
 
 def _batch(action: Action) -> int:
@@ -193,6 +323,11 @@ def _account(settled: Settled, ref: Ref, result: _Result | None, known: Record |
     match result:
         case Record():
             settled.keep(result)
+            return
+        case Unwatched(inner):
+            _account(settled, ref, inner, known)
+            passes = isinstance(inner, Deleted) or inner.reason == REPLACING
+            settled.errors.append((Conflict if passes else ClusterError)(inner.message))
             return
         case ClusterError():
             settled.failed(ref, result)

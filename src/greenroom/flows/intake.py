@@ -37,11 +37,18 @@ from greenroom.model.manifest import (
 )
 from greenroom.model.pull import PullEvent, PullRequest
 from greenroom.model.reviewapp import ReviewApp
+from greenroom.model.watch import Scope
 from greenroom.ports import Clock, Cluster
+from greenroom.runtime.backoff import Backoff
 from greenroom.runtime.informer import Informers
 
 MANAGER = "greenroom"
-ATTEMPTS = 5
+ATTEMPTS = 8
+CONTENDED = Backoff(base=0.01, cap=0.5)
+"""Between attempts. Another replica may have many deliveries of the same pull request, and each of them writes."""
+NO_VERSION = "1"
+"""A resource version that no object has: etcd's own first revision. Applied with it, an object is made, or is a
+Conflict, but never written over."""
 SYNC_SECONDS = 5.0
 """How long a delivery waits while Greenroom starts. GitHub waits 10 seconds for an answer."""
 
@@ -77,22 +84,27 @@ class _State:
 
 
 class Intake:
-    """Deliveries of one pull request are handled one after the other, in whatever order they came."""
+    """Takes deliveries for the ReviewApps of ``namespace``, by default of all.
 
-    def __init__(self, cluster: Cluster, informers: Informers, clock: Clock) -> None:
+    Those of one pull request are handled one after the other, in whatever order they came.
+    """
+
+    def __init__(self, cluster: Cluster, informers: Informers, clock: Clock, *, namespace: str = "") -> None:
         self._cluster = cluster
         self._informers = informers
         self._clock = clock
+        self._apps = Scope(REVIEW_APP, namespace)
         self._turns: WeakValueDictionary[tuple[str, int], asyncio.Lock] = WeakValueDictionary()
 
     async def synced(self) -> None:
         """Wait, not long, until the ReviewApps are known. Raises Unavailable."""
         try:
             async with asyncio.timeout(SYNC_SECONDS):
-                await self._informers.synced(REVIEW_APP)
+                await self._informers.synced(self._apps)
         except TimeoutError as error:
-            raise Unavailable("the ReviewApps are not known yet", retry_after=SYNC_SECONDS) from error
-        if not self._informers.has_listed(REVIEW_APP):
+            cause = self._informers.failure(self._apps) or "the cluster has not answered"
+            raise Unavailable(f"the ReviewApps are not known yet: {cause}", retry_after=SYNC_SECONDS) from error
+        if not self._informers.has_listed(self._apps):
             raise Unavailable(
                 f"the cluster does not serve {REVIEW_APP}: is its CRD installed?", retry_after=SYNC_SECONDS
             )
@@ -124,19 +136,23 @@ class Intake:
 
     async def _settle(self, app: Ref, event: PullEvent) -> Outcome:
         """Read, decide, write; and anew when somebody else wrote in between."""
-        for _ in range(ATTEMPTS - 1):
+        for attempt in range(1, ATTEMPTS):
             try:
                 return await self._settle_once(app, event)
             except Conflict:
-                continue
+                await asyncio.sleep(CONTENDED.delay(attempt))
         return await self._settle_once(app, event)
 
     async def _settle_once(self, app: Ref, event: PullEvent) -> Outcome:
         try:
-            state = await self._read(app, event)
+            return await self._decide(await self._read(app, event), app)
         except NotFound:
-            return Outcome(app, Result.REFUSED, "the ReviewApp was deleted just now")
+            return Outcome(app, Result.REFUSED, "the ReviewApp was deleted just now, or its namespace is being deleted")
+
+    async def _decide(self, state: _State, app: Ref) -> Outcome:
         refusal = gate.refusal(state.pull, _review_app(state.app))
+        if refusal is None and is_deleting(state.app):
+            return Outcome(app, Result.REFUSED, "the ReviewApp is being deleted")
         if refusal is None:
             return Outcome(app, await self._admit(state))
         if refusal.reason is gate.Reason.CLOSED:
@@ -193,7 +209,7 @@ def _review_app(app: Manifest) -> ReviewApp:
 
 def _pr_object(state: _State, received: datetime) -> Manifest:
     """Only the fields that are ours, so that ``envVars`` set by hand stay. An object that was read must not have
-    changed since, nor, which only its UID says, come anew after it was deleted."""
+    changed since, nor, which only its UID says, come anew after it was deleted; one that was not there must not be."""
     metadata: dict[str, Json] = {
         "name": state.ref.name,
         "namespace": state.ref.namespace,
@@ -202,6 +218,7 @@ def _pr_object(state: _State, received: datetime) -> Manifest:
             RECEIVED_ANNOTATION: received.isoformat(timespec="milliseconds"),
         },
         "ownerReferences": [owner_reference(state.app)],
+        "resourceVersion": NO_VERSION,
     }
     if state.pr is not None:
         metadata["uid"] = uid_of(state.pr)

@@ -7,24 +7,24 @@ object, its ReviewApp, a child or a pod, ends in the key of a PR object here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 import structlog
 
 from greenroom.core import status
 from greenroom.core.events import events_of
-from greenroom.core.health import assess, shown_commit
+from greenroom.core.health import Health, assess, shown_commit
 from greenroom.core.ordering import OBSERVED, Knowledge, join
-from greenroom.core.plan import inventory_of
+from greenroom.core.plan import Record, inventory_of
 from greenroom.core.status import Findings, Problem
-from greenroom.core.template import Rendered, render
+from greenroom.core.template import render
 from greenroom.flows.children import MANAGER, Children, Kinds, Settled
 from greenroom.model.environment import Environment
 from greenroom.model.errors import ClusterError, Invalid, InvalidInput, NotFound, Unavailable
 from greenroom.model.manifest import (
-    POD,
     PR,
-    REPLICA_SET,
     REVIEW_APP,
     Json,
     Kind,
@@ -33,6 +33,7 @@ from greenroom.model.manifest import (
     annotations_of,
     controller_of,
     is_deleting,
+    items,
     kind_of,
     name_of,
     number,
@@ -43,6 +44,7 @@ from greenroom.model.manifest import (
     uid_of,
 )
 from greenroom.model.reviewapp import ReviewApp
+from greenroom.model.watch import Scope
 from greenroom.ports import Clock, Cluster
 from greenroom.runtime.controller import Controller
 from greenroom.runtime.informer import Informers
@@ -53,21 +55,28 @@ WORKERS = 8
 RESYNC_SECONDS = 600.0
 """How often an environment is looked at though nothing seems to have changed."""
 REFUSED_SECONDS = 60.0
-"""When to try again what the cluster refused for a reason that is not in the object: a missing CRD, right or quota."""
+"""When to try again what the cluster refused for a reason that is not in the object: a missing CRD, right or quota, or
+another's object of the name, which is not watched."""
 EDITS_PER_SECOND = 5.0
 EDITS_AT_ONCE = 10
 """How fast an edited template reaches the environments that live, so that the cluster is not asked to start them all
 anew in one moment. Pushes and new pull requests wait for none of this."""
+FORGET_SECONDS = 60.0
+"""How often to look for watches that are of no use any more."""
 OWNER_CHAIN = 8
 """Owners to follow from an object up to a PR object. Nothing stops people from writing a circle."""
+
+_ALL = "all"
 
 log = structlog.get_logger(__name__)
 
 
 class Reconcile:
-    """Keeps every environment as its PR object and ReviewApp say. ``url_of`` makes the URL that reaches a host.
+    """Keeps every environment of ``namespace``, by default of all, as its PR object and ReviewApp say.
 
-    ``routed`` tells whether a gateway of ours serves the routes, so that an environment waits for it.
+    ``url_of`` makes the URL that reaches a host. ``routed`` tells whether a gateway of ours serves the routes, so that
+    an environment waits for it. ``impersonating`` answers the cluster as a user may write to it: where a ReviewApp
+    names a service account, the environments' objects are written in its name.
     """
 
     def __init__(
@@ -77,31 +86,39 @@ class Reconcile:
         clock: Clock,
         *,
         url_of: Callable[[str], str],
+        namespace: str = "",
         routed: bool = True,
+        impersonating: Callable[[str], Cluster] | None = None,
         monitor: Monitor = UNWATCHED,
     ) -> None:
         self._cluster = cluster
         self._informers = informers
         self._clock = clock
         self._url_of = url_of
+        self._apps, self._prs = Scope(REVIEW_APP, namespace), Scope(PR, namespace)
         self._routed = routed
-        self._children = Children(cluster, informers, self._part_changed)
+        self._impersonating = impersonating
+        self._gone: dict[Ref, Manifest] = {}  # PR objects as they were last seen, until their objects are deleted, too
+        self._children = Children(cluster, informers, changed=self._part_changed, turned=self._sight_turned)
         self._controller: Controller[Ref] = Controller(
             "environments", self.reconcile, workers=WORKERS, describe=_named, monitor=monitor
         )
         self._edits: Pace[Ref] = Pace(self._controller.add, rate=EDITS_PER_SECOND, burst=EDITS_AT_ONCE)
+        self._scopes = Controller("scopes", self._forget_unused, workers=1)
 
     async def run(self) -> None:
         """Until cancelled, and once only."""
-        self._informers.subscribe(PR, self._pr_changed)
-        self._informers.subscribe(REVIEW_APP, self._review_app_changed)
-        for kind in (REPLICA_SET, POD):
-            self._informers.subscribe(kind, self._part_changed)
+        self._informers.subscribe(self._prs, self._pr_changed)
+        self._informers.subscribe(self._apps, self._review_app_changed)
+        self._scopes.add(_ALL, after=FORGET_SECONDS)
         try:
-            await self._controller.run()
+            async with asyncio.TaskGroup() as group:
+                for controller in (self._controller, self._scopes):
+                    group.create_task(controller.run())
         finally:
             self._edits.close()
-            for handler in (self._pr_changed, self._review_app_changed, self._part_changed):
+            self._children.close()
+            for handler in (self._pr_changed, self._review_app_changed):
                 self._informers.unsubscribe(handler)
 
     def is_stuck(self) -> bool:
@@ -110,19 +127,37 @@ class Reconcile:
 
     async def reconcile(self, ref: Ref) -> float | None:
         """Answers when to look again, in seconds. Raises ClusterError for what to try again soon."""
-        await self._informers.synced(PR, REVIEW_APP)
-        if not self._informers.has_listed(PR, REVIEW_APP):
+        await self._informers.synced(self._prs, self._apps)
+        if not self._informers.has_listed(self._prs, self._apps):
             raise Unavailable("the ReviewApps are not known yet")
         pr = self._informers.get(ref)
         if pr is None or is_deleting(pr):
-            await self._children.clear(ref, uid_of(pr) if pr is not None else "")
+            await self._clear(ref, pr)
             return None
+        self._gone.pop(ref, None)
         if self._is_closed(pr):
             await self._delete_closed(ref)
             return None
         findings, errors = await self._settle(pr)
         await self._write_status(pr, findings)
         return _again(errors)
+
+    async def _clear(self, ref: Ref, pr: Manifest | None) -> None:
+        """Of a PR object that was gone before we came nothing is known: its objects are the garbage collector's."""
+        last = pr or self._gone.get(ref)
+        if last is not None:
+            user = _user(self._informers.get(_parent(last)))
+            await self._children.clear(uid_of(last), self._writer(user))
+            self._gone.pop(ref, None)
+
+    def _writer(self, user: str) -> Cluster:
+        return self._impersonating(user) if user and self._impersonating is not None else self._cluster
+
+    async def _forget_unused(self, _: str) -> float:
+        """Watch no kind in a namespace where no template names it, and no environment has an object of it."""
+        apps, prs = (self._informers.list(kind) for kind in (REVIEW_APP, PR))
+        self._children.keep_watching(each for manifest in (*apps, *prs) for each in _uses(manifest))
+        return FORGET_SECONDS
 
     def _is_closed(self, pr: Manifest) -> bool:
         """Whether the ReviewApp remembers the pull request as closed since the PR object was written.
@@ -143,18 +178,24 @@ class Reconcile:
             return
 
     async def _settle(self, pr: Manifest) -> tuple[Findings, list[ClusterError]]:
-        known = inventory_of(table(pr, "status"), text(pr, "metadata", "namespace"))
-        await self._children.watch(ref.kind for ref in known)
-        desired = await self._desired(pr)
-        if isinstance(desired, Problem):
-            # Nothing is known of what should be, so everything stays as it is.
-            return self._findings(pr, Settled([*known.values()], [desired])), []
-        environment, rendered, kinds = desired
-        settled = await self._children.settle(environment, rendered.manifests, known, kinds)
-        return self._findings(pr, settled, rendered.left), settled.errors
+        namespace = text(pr, "metadata", "namespace")
+        known = inventory_of(table(pr, "status"), namespace)
+        template = self._template(pr)
+        resources = () if isinstance(template, Problem) else template.app.resources
+        kinds = await self._children.watch(namespace, {*map(kind_of, resources), *(ref.kind for ref in known)})
+        if isinstance(template, Problem):
+            return self._left_alone(pr, known, template, kinds), []
+        try:
+            rendered = render(template.environment, template.app, owner_reference(pr), kinds.is_namespaced)
+        except InvalidInput as error:
+            return self._left_alone(pr, known, _invalid(template.app.name, error), kinds), []
+        # The account is that of the template: of the ReviewApp as it is by now nothing may be left.
+        writer = self._writer(template.app.user)
+        settled = await self._children.settle(uid_of(pr), rendered.manifests, known, kinds, writer)
+        return self._findings(pr, settled, kinds, rendered.left), settled.errors
 
-    async def _desired(self, pr: Manifest) -> tuple[Environment, Rendered, Kinds] | Problem:
-        """What the environment should hold, and its kinds, which are being watched then."""
+    def _template(self, pr: Manifest) -> _Template | Problem:
+        """What the environment is made from."""
         try:
             environment = Environment.parse(pr)
         except InvalidInput as error:
@@ -165,13 +206,15 @@ class Reconcile:
             message = f"{name_of(pr)}: namespace {namespace} has no ReviewApp {environment.review_app!r}"
             return Problem(status.REVIEW_APP_NOT_FOUND, message)
         try:
-            review_app = ReviewApp.parse(app)
-            kinds = await self._children.watch(map(kind_of, review_app.resources))
-            return environment, render(environment, review_app, owner_reference(pr), kinds.is_namespaced), kinds
+            return _Template(environment, ReviewApp.parse(app))
         except InvalidInput as error:
-            return Problem(status.INVALID_TEMPLATE, f"ReviewApp {name_of(app)}: {error}")
+            return _invalid(environment.review_app, error)
 
-    def _findings(self, pr: Manifest, settled: Settled, left: tuple[str, ...] = ()) -> Findings:
+    def _left_alone(self, pr: Manifest, known: Mapping[Ref, Record], problem: Problem, kinds: Kinds) -> Findings:
+        """Nothing is known of what should be, so everything stays as it is."""
+        return self._findings(pr, Settled([*known.values()], [problem]), kinds)
+
+    def _findings(self, pr: Manifest, settled: Settled, kinds: Kinds, left: tuple[str, ...] = ()) -> Findings:
         owned = self._informers.owned
         found = (self._informers.get(record.ref) for record in settled.records)
         children = [child for child in found if child is not None]
@@ -181,10 +224,17 @@ class Reconcile:
             shown_commit=shown_commit(children, owned),
             url=status.address_of(children, self._url_of),
             problems=tuple(settled.problems),
-            healths=tuple(assess(child, owned, routed=self._routed) for child in children),
+            healths=tuple(self._health(child, kinds) for child in children),
             records=tuple(settled.records),
             left=left,
         )
+
+    def _health(self, child: Manifest, kinds: Kinds) -> Health:
+        ref = ref_of(child)
+        problems = [status.problem_of(ref, error) for error in kinds.blindness(ref.kind)]
+        if problems:
+            return Health(ref, False, problems[0].reason, "; ".join(problem.message for problem in problems))
+        return assess(child, self._informers.owned, routed=self._routed)
 
     async def _write_status(self, pr: Manifest, findings: Findings) -> None:
         now = self._clock.now()
@@ -208,6 +258,8 @@ class Reconcile:
 
     def _pr_changed(self, old: Manifest | None, new: Manifest | None) -> None:
         """Our own writes to the status are no reason to look again: a back-off would never last longer than a write."""
+        if old is not None and new is None:
+            self._gone[ref_of(old)] = old
         if old is None or new is None or _asked_for(old) != _asked_for(new):
             self._controller.add(ref_of(new or old or {}))
 
@@ -232,6 +284,11 @@ class Reconcile:
             if pr is not None:
                 self._controller.add(pr)
 
+    def _sight_turned(self, namespace: str) -> None:
+        """A right was granted or taken away, which may concern all the environments there are."""
+        for pr in self._informers.list(PR, namespace=namespace):
+            self._edits.add(ref_of(pr))
+
     def _environment_of(self, part: Manifest | None) -> Ref | None:
         """The PR object at the end of the chain of owners: pod, ReplicaSet, Deployment, PR."""
         for _ in range(OWNER_CHAIN):
@@ -244,6 +301,32 @@ class Reconcile:
                 return owner
             part = self._informers.get(owner)
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Template:
+    environment: Environment
+    app: ReviewApp
+
+
+def _invalid(app: str, error: InvalidInput) -> Problem:
+    return Problem(status.INVALID_TEMPLATE, f"ReviewApp {app}: {error}")
+
+
+def _user(app: Manifest | None) -> str:
+    """In whose name the objects are deleted, even if the template is wrong; ``""`` is in our own.
+
+    Nobody knows the account of a ReviewApp that is gone.
+    """
+    ref = ref_of(app or {})
+    return ReviewApp(ref.namespace, ref.name, "", (), text(app, "spec", "serviceAccountName")).user
+
+
+def _uses(manifest: Manifest) -> Iterator[tuple[str, Kind]]:
+    """The kinds that a ReviewApp's template names, or a PR object's inventory, with the namespace."""
+    namespace = text(manifest, "metadata", "namespace")
+    for item in (*items(manifest, "spec", "resources"), *items(manifest, "status", "inventory")):
+        yield namespace, Kind.of(text(item, "apiVersion"), text(item, "kind"))
 
 
 def _named(ref: Ref) -> dict[str, str]:

@@ -25,6 +25,7 @@ from greenroom.model.manifest import (
     Ref,
 )
 from greenroom.model.mesh import KINDS as MESH_KINDS
+from greenroom.model.watch import Scope
 from greenroom.ports import Clock, Cluster, Gateway
 from greenroom.runtime.controller import Controller
 from greenroom.runtime.informer import Informers
@@ -62,10 +63,10 @@ class Routes:
     async def run(self) -> None:
         """Until cancelled. Publishes nothing before everything is known: half of the routes would cut off the rest."""
         for kind in KINDS:
-            self._informers.start(kind)
-        await self._informers.synced(*KINDS)
+            self._informers.start(Scope(kind))
+        await self._informers.synced(*map(Scope, KINDS))
         for kind in KINDS:
-            self._informers.subscribe(kind, lambda _old, _new: self._tables.add(_ALL, after=_DEBOUNCE_SECONDS))
+            self._informers.subscribe(Scope(kind), lambda _old, _new: self._tables.add(_ALL, after=_DEBOUNCE_SECONDS))
         self._gateway.subscribe(lambda _: self._answers.add(_ALL, after=_ANSWER_SECONDS))
         self._tables.add(_ALL)
         async with asyncio.TaskGroup() as group:

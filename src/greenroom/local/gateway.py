@@ -14,6 +14,7 @@ from greenroom.local.envoy_process import EnvoyProcess, bootstrap, envoy_binary
 from greenroom.local.instance import base_environment
 from greenroom.model.manifest import Manifest, Ref, is_deleting, ref_of
 from greenroom.model.mesh import VIRTUAL_GATEWAY
+from greenroom.model.watch import Scope
 from greenroom.runtime.backoff import Backoff
 from greenroom.runtime.informer import Informers
 
@@ -39,7 +40,7 @@ class Gateways:
     async def run(self) -> None:
         """Until cancelled; no Envoy is left then."""
         async with asyncio.TaskGroup() as group:
-            self._informers.subscribe(VIRTUAL_GATEWAY, lambda old, new: self._changed(group, old, new))
+            self._informers.subscribe(Scope(VIRTUAL_GATEWAY), lambda old, new: self._changed(group, old, new))
             await asyncio.Event().wait()
 
     def _changed(self, group: asyncio.TaskGroup, old: Manifest | None, new: Manifest | None) -> None:

@@ -21,6 +21,8 @@ Adapters translate foreign errors into these with ``raise … from``; texts are 
 
 from __future__ import annotations
 
+from greenroom.model.permission import Permission
+
 MESSAGE_LIMIT = 1024
 
 
@@ -72,7 +74,12 @@ class Immutable(Invalid):
 
 
 class Forbidden(ClusterError):
-    pass
+    """``permission`` is the one that is missing; None when it is not for want of one: a quota, an admission policy, a
+    namespace that is being deleted, credentials that are refused."""
+
+    def __init__(self, message: str, *, retry_after: float = 0.0, permission: Permission | None = None) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.permission = permission
 
 
 class UnknownKind(ClusterError):

@@ -15,6 +15,8 @@ Json: TypeAlias = "None | bool | int | float | str | Sequence[Json] | Mapping[st
 Manifest: TypeAlias = "Mapping[str, Json]"
 
 GROUP = "kubetempura.mercari.com"
+NAME_LIMIT = 253
+"""Characters in the name of an object: Kubernetes, "Object Names and IDs", DNS subdomain names."""
 ENVIRONMENT_LABEL = "greenroom.dev/environment"
 COMMIT_ANNOTATION = "greenroom.dev/commit"
 RECEIVED_ANNOTATION = "greenroom.dev/received"

@@ -1,7 +1,8 @@
 """A ReviewApp: the template of what every pull request of a repository gets. ``core.template`` fills it in.
 
 The contract is KubeTempura's: ``githubRepository`` and ``resources``, any Kubernetes objects whose fields nobody here
-needs to know.
+needs to know. New is ``serviceAccountName``, which may be left out: who writes a ReviewApp then gets no more from it
+than that account may do.
 """
 
 from __future__ import annotations
@@ -12,21 +13,30 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from greenroom.model.errors import InvalidInput
-from greenroom.model.manifest import GROUP, Json, Manifest, get, kind_of, name_of, ref_of, text
+from greenroom.model.manifest import GROUP, NAME_LIMIT, Json, Manifest, get, kind_of, name_of, ref_of, text
 
-SPEC_FIELDS = ("githubRepository", "resources")
+SPEC_FIELDS = ("githubRepository", "resources", "serviceAccountName")
 REPOSITORY = re.compile(r"(?i:https?)://.")
 """How the address of a repository begins. ``model.crds`` lets Kubernetes check the same."""
+ACCOUNT_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+"""The name of a ServiceAccount: a DNS subdomain name (Kubernetes, "Object Names and IDs"). Checked there, too."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReviewApp:
-    """``resources`` are as they were written, placeholders included."""
+    """``resources`` are as they were written, placeholders included. ``service_account`` is the ServiceAccount of the
+    namespace that makes them, ``""`` for Greenroom's own."""
 
     namespace: str
     name: str
     repository: str
     resources: tuple[Manifest, ...]
+    service_account: str = ""
+
+    @property
+    def user(self) -> str:
+        """``service_account`` as the API server calls it when it makes requests; ``""`` for Greenroom's own."""
+        return f"system:serviceaccount:{self.namespace}:{self.service_account}" if self.service_account else ""
 
     @classmethod
     def parse(cls, manifest: Manifest, *, source: str = "") -> ReviewApp:
@@ -47,7 +57,7 @@ def _parse(manifest: Manifest) -> ReviewApp:
     name = _text(manifest, "metadata", "name")
     spec = get(manifest, "spec")
     if not isinstance(spec, Mapping):
-        raise InvalidInput("must be a mapping", path="spec", cure=f"give it {' and '.join(SPEC_FIELDS)}")
+        raise InvalidInput("must be a mapping", path="spec", cure="give it githubRepository and resources")
     _refuse_unknown(spec)
     repository = _text(manifest, "spec", "githubRepository")
     if not REPOSITORY.match(repository):
@@ -56,7 +66,8 @@ def _parse(manifest: Manifest) -> ReviewApp:
             path="spec.githubRepository",
             cure="write it as in the browser: https://github.com/OWNER/REPOSITORY",
         )
-    return ReviewApp(ref_of(manifest).namespace, name, repository, _resources(spec))
+    account = _service_account(manifest)
+    return ReviewApp(ref_of(manifest).namespace, name, repository, _resources(spec), account)
 
 
 def _refuse_unknown(spec: Mapping[str, Json]) -> None:
@@ -65,6 +76,19 @@ def _refuse_unknown(spec: Mapping[str, Json]) -> None:
             close = get_close_matches(field, SPEC_FIELDS, n=1, cutoff=0.5)
             cure = f"did you mean {close[0]}?" if close else f"the fields are {', '.join(SPEC_FIELDS)}"
             raise InvalidInput("unknown field", path=f"spec.{field}", cure=cure)
+
+
+def _service_account(manifest: Manifest) -> str:
+    if get(manifest, "spec", "serviceAccountName") is None:
+        return ""
+    name = _text(manifest, "spec", "serviceAccountName")
+    if len(name) > NAME_LIMIT or not ACCOUNT_NAME.fullmatch(name):
+        raise InvalidInput(
+            f"{name[:NAME_LIMIT]!r} cannot be the name of a ServiceAccount",
+            path="spec.serviceAccountName",
+            cure="name one of the same namespace: lower case letters, digits, '-' and '.'",
+        )
+    return name
 
 
 def _resources(spec: Mapping[str, Json]) -> tuple[Manifest, ...]:

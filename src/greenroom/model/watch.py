@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from greenroom.model.manifest import Kind, Manifest
+from greenroom.model.manifest import Kind, Manifest, table, text
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +17,26 @@ class Resource:
     plural: str
     namespaced: bool
     short_names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a list or a watch is about: the objects of a kind, in one namespace or (``""``) in all.
+
+    With a ``label`` only those that carry it, whatever its value: as a selector that is the name of the label.
+    """
+
+    kind: Kind
+    namespace: str = ""
+    label: str = ""
+
+    def covers(self, manifest: Manifest) -> bool:
+        """Whether ``manifest``, which is of the kind, is among them."""
+        here = not self.namespace or self.namespace == text(manifest, "metadata", "namespace")
+        return here and (not self.label or self.label in table(manifest, "metadata", "labels"))
+
+    def __str__(self) -> str:
+        return f"{self.kind} in {self.namespace}" if self.namespace else str(self.kind)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
-from greenroom.core.listwatch import Delta, Key, ListWatch
+from greenroom.core.listwatch import Delta, Key, Union
 from greenroom.model.manifest import Kind, Manifest, Ref, controller_of, name_of, text
 
 G = TypeVar("G")
@@ -16,16 +16,12 @@ _NOTHING: Mapping[Key, Manifest] = {}
 
 
 class Cache:
-    """A ``ports.Reader`` over one ListWatch a kind. A list costs as much as it answers, however much is cached."""
+    """A ``ports.Reader`` over one Union a kind. A list costs as much as it answers, however much is cached."""
 
     def __init__(self) -> None:
-        self._kinds: dict[Kind, ListWatch] = {}
+        self._kinds: dict[Kind, Union] = {}
         self._by_namespace: dict[tuple[Kind, str], dict[str, Manifest]] = defaultdict(dict)
         self._by_owner: dict[str, dict[Ref, Manifest]] = defaultdict(dict)
-
-    def kind(self, kind: Kind) -> ListWatch:
-        """The machine of ``kind``, made on first use. Its deltas must be given to ``index``."""
-        return self._kinds.setdefault(kind, ListWatch())
 
     def get(self, ref: Ref) -> Manifest | None:
         return self._objects(ref.kind).get(Key(ref.namespace, ref.name))
@@ -39,17 +35,19 @@ class Cache:
     def owned(self, uid: str) -> Sequence[Manifest]:
         return tuple(self._by_owner.get(uid, {}).values())
 
-    def index(self, kind: Kind, deltas: Sequence[Delta]) -> None:
-        """Bring the indexes up to date with what the machine of ``kind`` answered."""
-        for old, new in deltas:
+    def merge(self, kind: Kind, deltas: Sequence[Delta]) -> Sequence[Delta]:
+        """Take what changed in one list of ``kind``. Answers what that changes here, where other lists are, too."""
+        merged = self._kinds.setdefault(kind, Union()).merge(deltas) if deltas else ()
+        for old, new in merged:
             if old is not None:
                 self._forget(kind, old)
             if new is not None:
                 self._remember(kind, new)
+        return merged
 
     def _objects(self, kind: Kind) -> Mapping[Key, Manifest]:
-        machine = self._kinds.get(kind)
-        return machine.objects if machine is not None else _NOTHING
+        union = self._kinds.get(kind)
+        return union.objects if union is not None else _NOTHING
 
     def _remember(self, kind: Kind, manifest: Manifest) -> None:
         namespace, name = text(manifest, "metadata", "namespace"), name_of(manifest)

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from greenroom.local.storage.apply import plain
 from greenroom.local.storage.schema import schema_of
 from greenroom.model.errors import Invalid
-from greenroom.model.manifest import NAMESPACE, SECRET, SERVICE, Json, Manifest, get, kind_of, table, text
+from greenroom.model.manifest import NAMESPACE, SECRET, SERVICE, Json, Manifest, get, items, kind_of, table, text
 from greenroom.model.watch import Resource
 
 OBJECT_LIMIT = 1536 * 1024
@@ -71,6 +71,15 @@ def admit(manifest: Manifest, resource: Resource) -> Manifest:
     return _with_string_data({**body, "metadata": metadata})
 
 
+def check_controller(merged: Manifest) -> None:
+    """Raise Invalid when an object, as it is going to be stored, has two controllers: each manager may bring one."""
+    references = items(merged, "metadata", "ownerReferences")
+    controllers = [reference for reference in references if get(reference, "controller") is True]
+    if len(controllers) > 1:
+        named = " and ".join(f"{text(each, 'kind')}/{text(each, 'name')}" for each in controllers)
+        raise Invalid(f"metadata.ownerReferences: only one of them can have controller: true, not {named}")
+
+
 def _check_names(manifest: Manifest, resource: Resource) -> None:
     namespace, name = get(manifest, "metadata", "namespace"), text(manifest, "metadata", "name")
     if resource.namespaced and not namespace:
@@ -111,8 +120,6 @@ def _check_owner_references(metadata: Mapping[str, Json]) -> None:
         for field in ("apiVersion", "kind", "name", "uid"):
             if not text(reference, field):
                 raise Invalid(f"metadata.ownerReferences[{index}].{field}: required, as text")
-    if sum(get(reference, "controller") is True for reference in references) > 1:
-        raise Invalid("metadata.ownerReferences: only one of them can have controller: true")
 
 
 def _texts(metadata: Mapping[str, Json], field: str) -> dict[str, str]:

@@ -19,7 +19,7 @@ from uuid import uuid4
 import msgspec
 
 from greenroom.local.storage import garbage
-from greenroom.local.storage.admission import OBJECT_LIMIT, admit, identify
+from greenroom.local.storage.admission import OBJECT_LIMIT, admit, check_controller, identify
 from greenroom.local.storage.apply import Owners, plain, same
 from greenroom.local.storage.apply import apply as merge
 from greenroom.local.storage.database import Database
@@ -132,6 +132,7 @@ class Store:
         merged, owners = merge(
             base.object, base.owners, given, manager=manager, force=force, schema=schema_of(ref.kind)
         )
+        check_controller(merged)
         if entry is None:
             return self._store(ref, merged, owners)
         if is_deleting(entry.object):
@@ -139,6 +140,10 @@ class Store:
         if merged is entry.object and owners is entry.owners:
             return merged
         return self._store(ref, _next_generation(entry.object, merged), owners)
+
+    async def adopt(self, manifest: Manifest, *, manager: str, former: str) -> Manifest:
+        """Whoever writes here applies."""
+        return await self.apply(manifest, manager=manager)
 
     async def delete(self, ref: Ref, *, uid: str = "", grace_seconds: int | None = None) -> None:
         found = self._present(ref)
@@ -172,7 +177,7 @@ class Store:
         if entry is None:
             raise NotFound(f'namespaces "{namespace}" not found: create the namespace first')
         if is_deleting(entry.object):
-            raise Forbidden(f'the namespace "{namespace}" is being deleted: nothing can be created in it')
+            raise NotFound(f'the namespace "{namespace}" is being deleted: nothing can be created in it')
 
     def _store(self, ref: Ref, manifest: Manifest, owners: Owners) -> Manifest:
         _check_size(ref, manifest)

@@ -22,6 +22,7 @@ from greenroom.local.workloads.portpool import PortPool
 from greenroom.local.workloads.services import Services
 from greenroom.local.workloads.timing import DEFAULT_TIMING, Timing
 from greenroom.model.manifest import DEPLOYMENT, POD, REPLICA_SET, Manifest, items, table, text, uid_of
+from greenroom.model.watch import Scope
 from greenroom.ports import Clock, Cluster
 from greenroom.runtime.controller import Controller
 from greenroom.runtime.informer import Informers
@@ -68,7 +69,7 @@ class Workloads:
         self._not_run = NotRun(cluster, informers, clock)
         self._garbage: Controller[str] = Controller("images", self._collect, workers=1)
         for kind in (DEPLOYMENT, REPLICA_SET, POD):
-            informers.subscribe(kind, self._users_changed)
+            informers.subscribe(Scope(kind), self._users_changed)
 
     async def run(self) -> None:
         """Run until cancelled, then end every process."""

@@ -26,6 +26,7 @@ from greenroom.model.manifest import (
     text,
     uid_of,
 )
+from greenroom.model.watch import Scope
 from greenroom.ports import Clock, Cluster
 from greenroom.runtime.controller import Controller
 from greenroom.runtime.informer import Informers
@@ -44,9 +45,9 @@ class Deployments:
         self._clock = clock
         self._deployments: Controller[Ref] = Controller("deployments", self._reconcile_deployment)
         self._replica_sets: Controller[Ref] = Controller("replicasets", self._reconcile_replica_set)
-        informers.subscribe(DEPLOYMENT, self._deployment_changed)
-        informers.subscribe(REPLICA_SET, self._replica_set_changed)
-        informers.subscribe(POD, self._pod_changed)
+        informers.subscribe(Scope(DEPLOYMENT), self._deployment_changed)
+        informers.subscribe(Scope(REPLICA_SET), self._replica_set_changed)
+        informers.subscribe(Scope(POD), self._pod_changed)
 
     @property
     def controllers(self) -> tuple[Controller[Ref], Controller[Ref]]:

@@ -35,6 +35,7 @@ from greenroom.model.manifest import (
     text,
     uid_of,
 )
+from greenroom.model.watch import Scope
 from greenroom.ports import Cluster
 from greenroom.runtime.controller import Controller
 from greenroom.runtime.informer import Informers
@@ -61,9 +62,9 @@ class Kubelet:
         self._freed = freed
         self._runs: dict[Ref, PodRun] = {}
         self._controller: Controller[Ref] = Controller("pods", self._reconcile)
-        informers.subscribe(POD, self._pod_changed)
-        informers.subscribe(CONFIG_MAP, self._configured)
-        informers.subscribe(SECRET, self._configured)
+        informers.subscribe(Scope(POD), self._pod_changed)
+        informers.subscribe(Scope(CONFIG_MAP), self._configured)
+        informers.subscribe(Scope(SECRET), self._configured)
 
     @property
     def images(self) -> set[str]:

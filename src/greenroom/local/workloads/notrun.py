@@ -16,6 +16,7 @@ from greenroom.model.manifest import (
     timestamp,
     uid_of,
 )
+from greenroom.model.watch import Scope
 from greenroom.ports import Clock, Cluster
 from greenroom.runtime.controller import Controller
 from greenroom.runtime.informer import Informers
@@ -39,7 +40,7 @@ class NotRun:
         self._clock = clock
         self.controller: Controller[Ref] = Controller("not-run", self._reconcile, workers=1)
         for kind in KINDS:
-            informers.subscribe(kind, self._changed)
+            informers.subscribe(Scope(kind), self._changed)
 
     def _changed(self, old: Manifest | None, new: Manifest | None) -> None:
         if old is None and new is not None:

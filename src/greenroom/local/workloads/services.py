@@ -40,6 +40,7 @@ from greenroom.model.manifest import (
     text,
     uid_of,
 )
+from greenroom.model.watch import Scope
 from greenroom.ports import Cluster
 from greenroom.runtime.controller import Controller
 from greenroom.runtime.informer import Informers
@@ -87,9 +88,9 @@ class Services:
         self._informers = informers
         self._services, self._pods = _Files(), _Files()
         self.controller: Controller[Ref] = Controller("services", self._reconcile)
-        informers.subscribe(SERVICE, self._service_changed)
-        informers.subscribe(POD, self._pod_changed)
-        informers.subscribe(ENDPOINT_SLICE, self._slice_changed)
+        informers.subscribe(Scope(SERVICE), self._service_changed)
+        informers.subscribe(Scope(POD), self._pod_changed)
+        informers.subscribe(Scope(ENDPOINT_SLICE), self._slice_changed)
 
     def _service_changed(self, old: Manifest | None, new: Manifest | None) -> None:
         ref = ref_of(new or old or {})

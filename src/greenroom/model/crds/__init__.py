@@ -1,5 +1,6 @@
-"""The CustomResourceDefinitions of every kind that Greenroom reads, as values. `make crds` writes them to deploy/crds.
+"""The CustomResourceDefinitions of every kind that Greenroom reads, as values.
 
+`make crds` writes them to deploy/chart/crds.
 ``schema`` has the words, ``kubetempura`` and ``appmesh`` the kinds.
 """
 

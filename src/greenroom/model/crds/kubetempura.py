@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from greenroom.model.crds.schema import (
     AGE,
-    NAME_LIMIT,
     Column,
     Rule,
     Schema,
@@ -23,8 +22,8 @@ from greenroom.model.crds.schema import (
     string,
 )
 from greenroom.model.environment import VARIABLE_NAME
-from greenroom.model.manifest import GROUP, PR, REVIEW_APP
-from greenroom.model.reviewapp import REPOSITORY
+from greenroom.model.manifest import GROUP, NAME_LIMIT, PR, REVIEW_APP
+from greenroom.model.reviewapp import ACCOUNT_NAME, REPOSITORY
 
 PULL_NUMBER = "[1-9][0-9]*"
 CATEGORY = "greenroom"
@@ -88,9 +87,23 @@ def _review_app_spec() -> Schema:
         _resource(),
         maxItems=_RESOURCES_LIMIT,
     )
+    account = ruled(
+        string(
+            "The ServiceAccount, in the namespace of the ReviewApp, in whose name Greenroom makes, changes and deletes"
+            " the objects, so that whoever writes this ReviewApp gets no more than that account may do. It needs a"
+            " Role for every kind in resources, and Greenroom a Role that lets it impersonate the account; what is"
+            " missing is told, with the rule to add, by the condition Ready of each PR. Default: Greenroom's own"
+            " account. Example: previews",
+            maxLength=NAME_LIMIT,
+        ),
+        Rule(
+            matches(ACCOUNT_NAME.pattern),
+            "name a ServiceAccount of the same namespace: lower case letters, digits, '-' and '.'",
+        ),
+    )
     return fields(
         "What every pull request gets.",
-        {"githubRepository": repository, "resources": resources},
+        {"githubRepository": repository, "resources": resources, "serviceAccountName": account},
         required=["githubRepository", "resources"],
     )
 
@@ -209,9 +222,9 @@ def _pr_status() -> Schema:
         "inventory": array("The objects of the environment, so that those no longer wanted are found.", _record()),
         "conditions": conditions(
             "Ready: the address shows the wanted commit; if False, the reason is what it waits for, such as"
-            " WaitingForImage, RollingOut, WaitingForRoute, CrashLoopBackOff, ApplyFailed, InvalidTemplate or"
-            " ReviewAppNotFound. Applied: the cluster holds what the template asks for. TemplateWarning, there only"
-            " when something is to be warned of: placeholders that were left as they stand."
+            " WaitingForImage, RollingOut, WaitingForRoute, CrashLoopBackOff, ApplyFailed, MissingPermission,"
+            " InvalidTemplate or ReviewAppNotFound. Applied: the cluster holds what the template asks for."
+            " TemplateWarning, there only when something is to be warned of: placeholders that were left as they stand."
         ),
     }
     return fields("What became of the environment. Written by Greenroom.", properties)

@@ -16,8 +16,6 @@ from greenroom.model.manifest import Json, Kind
 Schema: TypeAlias = "dict[str, Json]"
 
 OPEN = "x-kubernetes-preserve-unknown-fields"
-NAME_LIMIT = 253
-"""Characters in the name of an object: Kubernetes, "Object Names and IDs", DNS subdomain names."""
 
 
 def string(description: str, **limits: Json) -> Schema:

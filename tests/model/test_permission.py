@@ -1,0 +1,128 @@
+"""What a person is told of a missing permission, and the rule that is to cure it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+
+from greenroom.model.errors import MESSAGE_LIMIT
+from greenroom.model.permission import Permission, explained, rules
+
+GREENROOM = "system:serviceaccount:greenroom:greenroom"
+READ = ["get", "list", "watch"]
+MANAGE = ["create", "delete", "get", "list", "patch", "watch"]
+
+
+def missing(verb: str, group: str, resource: str, namespace: str = "pr-env", name: str = "") -> Permission:
+    return Permission(GREENROOM, verb, group, resource, namespace, name)
+
+
+def test_a_person_is_told_who_may_not_do_what_where_and_the_rule_to_add() -> None:
+    assert explained([missing("patch", "apps", "deployments")]) == (
+        "system:serviceaccount:greenroom:greenroom may not patch deployments.apps in namespace pr-env;"
+        " add to a Role bound to it there:"
+        " {apiGroups: [apps], resources: [deployments], verbs: [create, delete, get, list, patch, watch]}"
+    )
+
+
+def test_what_is_missing_everywhere_takes_a_cluster_role() -> None:
+    assert explained([missing("list", "", "secrets", namespace="")]) == (
+        "system:serviceaccount:greenroom:greenroom may not list secrets at cluster scope;"
+        ' add to a ClusterRole bound to it: {apiGroups: [""], resources: [secrets], verbs: [get, list, watch]}'
+    )
+
+
+def test_a_subresource_is_named_with_its_resource() -> None:
+    told = explained([missing("patch", "kubetempura.mercari.com", "prs/status")])
+    assert "may not patch prs.kubetempura.mercari.com/status in namespace pr-env;" in told
+
+
+def test_an_account_that_may_not_be_impersonated_is_named() -> None:
+    told = explained([missing("impersonate", "", "serviceaccounts", name="previews")])
+    assert 'may not impersonate serviceaccounts "previews" in namespace pr-env;' in told
+
+
+@pytest.mark.parametrize(
+    ("permission", "verbs"),
+    [
+        (missing("create", "apps", "deployments"), MANAGE),
+        (missing("list", "apps", "deployments"), MANAGE),
+        (missing("delete", "", "secrets"), MANAGE),
+        (missing("create", "", "pods"), MANAGE),
+        (missing("list", "", "pods"), READ),
+        (missing("watch", "apps", "replicasets"), READ),
+        (missing("list", "discovery.k8s.io", "endpointslices"), READ),
+        (missing("list", "apps", "deployments", namespace=""), READ),
+        (missing("update", "apps", "deployments"), [*MANAGE[:5], "update", "watch"]),
+        (missing("patch", "kubetempura.mercari.com", "prs/status"), ["patch"]),
+        (missing("get", "", "pods/log"), ["get"]),
+    ],
+)
+def test_the_rule_has_every_verb_that_is_needed_and_no_more(permission: Permission, verbs: list[str]) -> None:
+    assert granted(permission) == {
+        "apiGroups": [permission.group],
+        "resources": [permission.resource],
+        "verbs": verbs,
+    }
+
+
+@pytest.mark.parametrize("name", ["previews", "on", "7", "1.5"])
+def test_the_rule_to_impersonate_is_for_that_account_only(name: str) -> None:
+    assert granted(missing("impersonate", "", "serviceaccounts", name=name)) == {
+        "apiGroups": [""],
+        "resources": ["serviceaccounts"],
+        "resourceNames": [name],
+        "verbs": ["impersonate"],
+    }
+
+
+def test_the_rule_is_whole_whatever_the_names() -> None:
+    plural, group = "x" * 63, "g" * 189  # a CRD's name, the two with a dot between, has 253 characters at most
+    permission = Permission("u" * 2000, "deletecollection", group, f"{plural}/status", "n" * 63)
+    told = explained([permission])
+    assert len(told) <= MESSAGE_LIMIT
+    assert told.endswith(rules([permission])[0])
+
+
+def test_what_one_role_is_to_grant_is_told_together() -> None:
+    mesh = "appmesh.k8s.aws"
+    told = explained(
+        [
+            missing("list", mesh, "virtualnodes"),
+            missing("list", mesh, "gatewayroutes"),
+            missing("list", "", "pods"),
+            missing("create", "", "pods", name="one"),
+            missing("create", "", "pods", name="two"),
+            missing("list", "", "services"),
+        ]
+    )
+    deeds = (
+        "list virtualnodes.appmesh.k8s.aws, list gatewayroutes.appmesh.k8s.aws, list pods, create pods, list services"
+    )
+    before, colon, after = told.partition(": {")
+    assert before == f"{GREENROOM} may not {deeds} in namespace pr-env; add to a Role bound to it there"
+    assert yaml.safe_load(f"[{colon[2:]}{after}]") == [
+        {"apiGroups": [mesh], "resources": ["gatewayroutes", "virtualnodes"], "verbs": MANAGE},
+        {"apiGroups": [""], "resources": ["pods", "services"], "verbs": MANAGE},
+    ]
+
+
+def test_what_there_is_no_room_for_is_told_another_time() -> None:
+    everything = [missing("list", f"group-{number}.example.com", "widgets") for number in range(20)]
+    told = explained(everything)
+    assert len(told) <= MESSAGE_LIMIT
+    whole = [count for count in range(1, 20) if told.endswith(": " + ", ".join(rules(everything[:count])))]
+    assert whole
+    assert told.count("list widgets.") == whole[0] > 3
+
+
+def test_each_account_is_told_with_its_own_rule() -> None:
+    accounts = [missing("impersonate", "", "serviceaccounts", name=name) for name in ("one", "two")]
+    assert [yaml.safe_load(rule)["resourceNames"] for rule in rules(accounts)] == [["one"], ["two"]]
+
+
+def granted(permission: Permission) -> Any:
+    (rule,) = rules([permission])
+    return yaml.safe_load(rule)
