@@ -87,6 +87,12 @@ def main() -> None:
     except GreenroomError as error:
         click.secho(f"greenroom: {error}", fg="red", err=True)
         sys.exit(1)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] == "greenroom":
+            raise
+        told = f"this needs {error.name}, which an operator alone does without: install 'greenroom[one-machine]'"
+        click.secho(f"greenroom: {told}", fg="red", err=True)
+        sys.exit(1)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
     except asyncio.CancelledError:  # ended by SIGTERM or SIGHUP, in order

@@ -1,0 +1,66 @@
+{{- define "greenroom.selector" -}}
+app.kubernetes.io/name: greenroom
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "greenroom.labels" -}}
+{{ include "greenroom.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+{{- end }}
+
+{{- define "greenroom.image" -}}
+{{- $repository := required "image.repository: say where the image is, such as registry.example.com/greenroom (`make image` builds it)" .Values.image.repository -}}
+{{- if .Values.image.digest -}}
+{{ $repository }}@{{ .Values.image.digest }}
+{{- else -}}
+{{ $repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end -}}
+{{- end }}
+
+{{- define "greenroom.subject" -}}
+- kind: ServiceAccount
+  name: {{ .Release.Name }}
+  namespace: {{ .Release.Namespace }}
+{{- end }}
+
+{{- /* What the operator needs wherever it looks for ReviewApps. Server-side apply is a patch, and a create of what is not there. */}}
+{{- define "greenroom.rules" -}}
+- apiGroups: [kubetempura.mercari.com]
+  resources: [reviewapps]
+  verbs: [get, list, watch]
+- apiGroups: [kubetempura.mercari.com]
+  resources: [prs]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [kubetempura.mercari.com]
+  resources: [prs/status, reviewapps/status]
+  verbs: [patch]
+- apiGroups: [""]
+  resources: [events]
+  verbs: [create, patch]
+{{- end }}
+
+{{- /* Rules for what environments usually consist of, with these verbs; and for what tells why they wait. */}}
+{{- define "greenroom.environmentRules" -}}
+{{- $verbs := . -}}
+{{- range $group, $resources := dict
+  "" (list "configmaps" "persistentvolumeclaims" "secrets" "serviceaccounts" "services")
+  "apps" (list "daemonsets" "deployments" "statefulsets")
+  "appmesh.k8s.aws" (list "gatewayroutes" "virtualnodes" "virtualrouters" "virtualservices")
+  "autoscaling" (list "horizontalpodautoscalers")
+  "batch" (list "cronjobs" "jobs")
+  "gateway.networking.k8s.io" (list "httproutes")
+  "networking.istio.io" (list "virtualservices")
+  "networking.k8s.io" (list "ingresses" "networkpolicies")
+  "policy" (list "poddisruptionbudgets")
+}}
+- apiGroups: [{{ $group | default "\"\"" }}]
+  resources: [{{ join ", " $resources }}]
+  verbs: [{{ join ", " $verbs }}]
+{{- end }}
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch]
+- apiGroups: [apps]
+  resources: [replicasets]
+  verbs: [get, list, watch]
+{{- end }}
