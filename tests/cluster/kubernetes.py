@@ -14,7 +14,7 @@ import socket
 import ssl
 import subprocess
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -112,6 +112,10 @@ class Kubernetes:
         finally:
             self._start_api_server()
             await asyncio.to_thread(self._wait_for_api_server)
+
+    def with_silent_etcd(self) -> AbstractContextManager[None]:
+        """A block in which etcd does not answer, so that the API server can neither read nor write."""
+        return self._programs.suspended("etcd")
 
     def compact(self, version: str) -> None:
         """Make etcd forget what objects were like before this resource version."""

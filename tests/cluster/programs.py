@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 DEADLINE = 40.0  # seconds that a program has to come up
@@ -47,6 +49,16 @@ class Programs:
             if self._running[program].poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"{program} did not come up:\n{self.said(program)}")
             time.sleep(0.1)
+
+    @contextmanager
+    def suspended(self, program: str) -> Iterator[None]:
+        """A block in which it does nothing, and its connections stay."""
+        process = self._running[program]
+        process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            process.send_signal(signal.SIGCONT)
 
     def said(self, program: str) -> str:
         """The end of its log."""

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from pathlib import Path
 
-import psutil
 import pytest
 from tests.cluster.failing import LOOKED, config_map, installation, shown
 from tests.cluster.kubernetes import Kubernetes
@@ -40,12 +38,6 @@ def installed(cluster: KubeCluster, namespace: str, tmp_path: Path, kubernetes: 
 def far(cluster: KubeCluster, namespace: str, tmp_path: Path, kubernetes: Kubernetes, proxy: Proxy) -> Installation:
     """The same, whose replicas reach the API server by way of the proxy."""
     return installation(cluster, namespace, tmp_path / "far", kubernetes, proxy=proxy)
-
-
-@pytest.fixture
-def etcd(kubernetes: Kubernetes) -> psutil.Process:
-    """The process, of those that this test run started."""
-    return next(process for process in psutil.Process().children() if process.name() == "etcd")
 
 
 def lease(namespace: str, holder: str, seconds: int, renewed: str) -> Manifest:
@@ -171,14 +163,14 @@ async def test_of_a_lease_only_its_changes_count_and_not_the_time_that_is_writte
 
 
 async def test_what_comes_while_etcd_does_not_answer_is_answered_when_it_does(
-    installed: Installation, etcd: psutil.Process
+    installed: Installation, kubernetes: Kubernetes
 ) -> None:
     """The API server is there, and keeps every request waiting."""
     await installed.template(config_map())
     async with installed.replica() as replica:
         await replica.deliver(installed.repository, "opened", 1, A, 0)
         await eventually("it is shown", lambda: shown(installed, A, 1))
-        with suspended(etcd):
+        with kubernetes.with_silent_etcd():
             pushed = asyncio.create_task(replica.deliver(installed.repository, "synchronize", 1, B, 1))
             await asyncio.sleep(2.0)
             assert not pushed.done()
@@ -188,12 +180,12 @@ async def test_what_comes_while_etcd_does_not_answer_is_answered_when_it_does(
 
 
 async def test_what_came_before_the_end_of_a_replica_is_answered(
-    installed: Installation, etcd: psutil.Process, namespace: str
+    installed: Installation, kubernetes: Kubernetes, namespace: str
 ) -> None:
     await installed.template(config_map())
     async with installed.replica() as replica:
         await eventually("it leads", replica.leads)
-        with suspended(etcd):
+        with kubernetes.with_silent_etcd():
             opened = asyncio.create_task(replica.deliver(installed.repository, "opened", 1, A, 0))
             await asyncio.sleep(0.5)
             replica.process.send_signal(signal.SIGTERM)
@@ -203,15 +195,6 @@ async def test_what_came_before_the_end_of_a_replica_is_answered(
         assert await replica.process.wait() == 143
     assert await exists(installed.cluster, Ref(PR, namespace, "shop-pr1"))
     assert await installed.holder() == ""
-
-
-@contextmanager
-def suspended(process: psutil.Process) -> Iterator[None]:
-    process.suspend()
-    try:
-        yield
-    finally:
-        process.resume()
 
 
 async def has_looked(replica: Replica, times: int) -> bool:
