@@ -224,3 +224,25 @@ def test_the_template_itself_stays_as_it_was() -> None:
     first = one(resource, replace(ENVIRONMENT, variables=(("A", "1"),)))
     assert first == one(resource, replace(ENVIRONMENT, variables=(("A", "1"),)))
     assert resource["metadata"] == {"name": "pr{{PR_NUMBER}}"}
+
+
+# Autoscalers
+
+
+def autoscaler(kind: str, name: str) -> dict[str, Any]:
+    target = {"apiVersion": "apps/v1", "kind": kind, "name": name}
+    spec = {"scaleTargetRef": target, "minReplicas": 1, "maxReplicas": 3}
+    return {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": name}, "spec": spec}
+
+
+def test_an_autoscaler_of_the_template_decides_how_many_replicas_there_are() -> None:
+    workloads = [
+        {"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": name}, "spec": {"replicas": 2, "paused": False}}
+        for kind, name in (("Deployment", "pr{{PR_NUMBER}}"), ("Deployment", "other"), ("StatefulSet", "pr7"))
+    ]
+    manifests: Any = rendered(*workloads, autoscaler("Deployment", "pr{{PR_NUMBER}}")).manifests
+    assert [each["spec"] for each in manifests[:3]] == [
+        {"paused": False},
+        {"replicas": 2, "paused": False},
+        {"replicas": 2, "paused": False},
+    ]

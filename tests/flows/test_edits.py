@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,19 @@ from greenroom.flows.reconcile import EDITS_AT_ONCE, EDITS_PER_SECOND, Reconcile
 from greenroom.local.storage.store import Store
 from greenroom.model.errors import Immutable, NotFound
 from greenroom.model.manifest import CONFIG_MAP, Kind, Manifest, Ref, get, kind_of, ref_of, uid_of
+
+
+@asynccontextmanager
+async def keeping(here: World, *, routed: bool = True) -> AsyncIterator[None]:
+    """A block in which somebody keeps the environments."""
+    reconcile = Reconcile(here.store, here.informers, VirtualClock(), url_of=str, routed=routed)
+    task = asyncio.create_task(reconcile.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
 
 CHILD = Ref(CONFIG_MAP, NAMESPACE, "pr7")
 CLAIM = Ref(Kind("", "v1", "PersistentVolumeClaim"), NAMESPACE, "pr7")
@@ -54,11 +68,10 @@ async def test_an_edit_reaches_many_environments_one_after_the_other_and_a_push_
         await asyncio.sleep(1)
         assert EDITS_AT_ONCE <= await edited(here, "new") <= EDITS_AT_ONCE + EDITS_PER_SECOND + 1
 
-        last = f"pr{count}"
-        assert (await data(here))[last] == {"word": "old"}
-        await here.apply(pr_object(B, number=count))
+        waiting = next(name for name, each in (await data(here)).items() if each == {"word": "old"})
+        await here.apply(pr_object(B, number=int(waiting.removeprefix("pr"))))
         await asyncio.sleep(0.1)
-        assert (await data(here))[last] == {"word": "new"}
+        assert (await data(here))[waiting] == {"word": "new"}
 
         needed = (count - EDITS_AT_ONCE) / EDITS_PER_SECOND
         await asyncio.sleep(began + needed - 2 - now())
@@ -79,6 +92,23 @@ async def test_an_edit_of_an_edit_under_way_reaches_all_at_the_same_rate(tmp_pat
             await asyncio.sleep(2)
         await asyncio.sleep(count / EDITS_PER_SECOND)
         assert await edited(here, "three") == count
+
+
+@virtual_time
+async def test_an_edit_that_was_made_while_nobody_looked_reaches_all_at_the_same_rate(tmp_path: Path) -> None:
+    count = 40
+    async with world(tmp_path, review_app(config_map(word="old"))) as here:
+        async with keeping(here):
+            for number in range(1, count + 1):
+                await here.apply(pr_object(number=number))
+            await settled()
+        await here.apply(review_app(config_map(word="new")))
+        async with keeping(here):
+            await asyncio.sleep(1)
+            assert EDITS_AT_ONCE <= await edited(here, "new") <= EDITS_AT_ONCE + EDITS_PER_SECOND + 1
+            assert (await here.condition(number=count))["status"] == "True"
+            await asyncio.sleep(count / EDITS_PER_SECOND)
+            assert await edited(here, "new") == count
 
 
 # Fields that cannot be changed
@@ -151,9 +181,7 @@ async def test_what_somebody_else_made_is_not_deleted_because_it_cannot_be_chang
 
 @virtual_time
 async def test_without_a_gateway_of_ours_a_route_counts_only_when_somebody_says_something_of_it(tmp_path: Path) -> None:
-    async with world(tmp_path, review_app(gateway_route())) as here:
-        reconcile = Reconcile(here.store, here.informers, VirtualClock(), url_of=str, routed=False)
-        task = asyncio.create_task(reconcile.run())
+    async with world(tmp_path, review_app(gateway_route())) as here, keeping(here, routed=False):
         await here.apply(pr_object())
         await settled()
         assert (await here.condition())["status"] == "True"
@@ -163,21 +191,16 @@ async def test_without_a_gateway_of_ours_a_route_counts_only_when_somebody_says_
         await here.report(route, {"conditions": [refused]})
         await settled()
         assert (await here.condition())["reason"] == "WaitingForRoute"
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 @virtual_time
 async def test_whoever_takes_over_keeps_what_the_one_before_made(tmp_path: Path) -> None:
     async with world(tmp_path, review_app(config_map())) as here:
         for commit in (A, B):
-            reconcile = Reconcile(here.store, here.informers, VirtualClock(), url_of=str)
-            task = asyncio.create_task(reconcile.run())
-            await here.apply(pr_object(commit))
-            await settled()
-            assert (await data(here))["pr7"] == {"commit": commit}
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            async with keeping(here):
+                await here.apply(pr_object(commit))
+                await settled()
+                assert (await data(here))["pr7"] == {"commit": commit}
         await here.store.delete(CHILD)
         await settled()
         assert await data(here) == {}  # nobody is there to bring it back

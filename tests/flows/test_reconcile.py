@@ -23,6 +23,7 @@ from tests.flows.world import (
 )
 from tests.virtual import run, virtual_time
 
+from greenroom.flows.reconcile import CLOSING_SECONDS
 from greenroom.local.storage.store import Store
 from greenroom.model.errors import Invalid, NotFound, Unavailable
 from greenroom.model.manifest import CONFIG_MAP, DEPLOYMENT, PR, REVIEW_APP, Manifest, Ref, kind_of, name_of, ref_of
@@ -275,7 +276,7 @@ async def test_the_death_of_an_intake_between_remembering_and_deleting_is_made_g
         await settled()
         closed = {"7": f"2026-01-31T12:00:01Z closed::{A}"}
         await here.report(Ref(REVIEW_APP, NAMESPACE, "shop"), {"closed": closed})
-        await settled()
+        await asyncio.sleep(CLOSING_SECONDS + 1)
         with pytest.raises(NotFound):
             await here.pr()
         assert await names(here) == set()

@@ -65,13 +65,13 @@ async def test_what_no_template_and_no_environment_needs_is_watched_no_longer(tm
     async with world(tmp_path, review_app(config_map(), deployment()), running=True, opened=Watched.open) as here:
         await made(here)
         await here.apply(review_app(config_map()))
-        await asyncio.sleep(300)
+        await asyncio.sleep(250)
         assert environments_watches(here) == {labelled(CONFIG_MAP)}
         await here.store.delete(here.pr_ref())
-        await asyncio.sleep(300)
+        await asyncio.sleep(250)
         assert environments_watches(here) == {labelled(CONFIG_MAP)}  # the next pull request wants it again
         await here.store.delete(APP)
-        await asyncio.sleep(300)
+        await asyncio.sleep(250)
         assert environments_watches(here) == set()
 
 

@@ -7,53 +7,46 @@ from tests.virtual import now, virtual_time
 from greenroom.runtime.pace import Pace
 
 
-class Journal:
-    def __init__(self) -> None:
-        self.entries: list[tuple[str, float]] = []
+async def turns(pace: Pace[str], keys: str) -> list[tuple[str, float]]:
+    """When each key has its turn, of keys that all ask now."""
+    journal: list[tuple[str, float]] = []
 
-    def __call__(self, key: str) -> None:
-        self.entries.append((key, round(now(), 3)))
+    async def take(key: str) -> None:
+        while (seconds := pace.wait(key)) > 0:  # noqa: ASYNC110 - it is no event that is waited for
+            await asyncio.sleep(seconds)
+        journal.append((key, round(now(), 3)))
+
+    await asyncio.gather(*map(take, keys))
+    return journal
 
 
 @virtual_time
 async def test_the_first_go_at_once_and_the_others_at_the_rate_in_order() -> None:
-    journal = Journal()
-    pace = Pace(journal, rate=2, burst=3)
-    for key in "abcdef":
-        pace.add(key)
-    await asyncio.sleep(10)
-    assert journal.entries == [("a", 0), ("b", 0), ("c", 0), ("d", 0.5), ("e", 1), ("f", 1.5)]
+    expected = [("a", 0), ("b", 0), ("c", 0), ("d", 0.5), ("e", 1), ("f", 1.5)]
+    assert await turns(Pace(rate=2, burst=3), "abcdef") == expected
 
 
 @virtual_time
-async def test_what_waits_is_not_added_twice_and_what_went_may_come_again() -> None:
-    journal = Journal()
-    pace = Pace(journal, rate=1, burst=1)
-    for key in "aabba":
-        pace.add(key)
-    await asyncio.sleep(10)
-    assert journal.entries == [("a", 0), ("a", 1), ("b", 2)]
+async def test_who_asks_too_early_keeps_its_turn_and_who_had_it_may_come_again() -> None:
+    pace: Pace[str] = Pace(rate=1, burst=1)
+    assert pace.wait("a") == 0.0
+    assert [pace.wait("b"), pace.wait("b"), pace.wait("c")] == [1.0, 1.0, 2.0]
+    await asyncio.sleep(1)
+    assert [pace.wait("b"), pace.wait("c"), pace.wait("a")] == [0.0, 1.0, 2.0]
 
 
 @virtual_time
 async def test_after_a_pause_there_is_room_for_a_burst_and_no_more() -> None:
-    journal = Journal()
-    pace = Pace(journal, rate=1, burst=2)
-    for key in "abc":
-        pace.add(key)
-    await asyncio.sleep(100)
-    for key in "def":
-        pace.add(key)
-    await asyncio.sleep(10)
-    assert journal.entries == [("a", 0), ("b", 0), ("c", 1), ("d", 100), ("e", 100), ("f", 101)]
+    pace: Pace[str] = Pace(rate=1, burst=2)
+    assert await turns(pace, "abc") == [("a", 0), ("b", 0), ("c", 1)]
+    await asyncio.sleep(99)
+    assert await turns(pace, "def") == [("d", 100), ("e", 100), ("f", 101)]
 
 
 @virtual_time
-async def test_when_it_is_closed_nothing_more_goes() -> None:
-    journal = Journal()
-    pace = Pace(journal, rate=1, burst=1)
-    for key in "abc":
-        pace.add(key)
-    pace.close()
-    await asyncio.sleep(10)
-    assert journal.entries == [("a", 0)]
+async def test_a_key_that_is_forgotten_asks_anew() -> None:
+    pace: Pace[str] = Pace(rate=1, burst=1)
+    assert [pace.wait("a"), pace.wait("b")] == [0.0, 1.0]
+    pace.forget("b")
+    await asyncio.sleep(1)
+    assert pace.wait("b") == 1.0

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from greenroom.adapters.kube_http import ApiServer
+from greenroom.core.plan import obstacle
 from greenroom.core.takeover import handed_over
 from greenroom.model.errors import Conflict, Invalid, NotFound
 from greenroom.model.manifest import Manifest, text
@@ -42,7 +43,8 @@ class Application:
         try:
             stored = await self.apply()
         except Invalid:  # perhaps for what it would keep of the former manager's
-            if not await self._hand_over(former, await self._present()):
+            present = await self._present()
+            if obstacle(self.manifest, present) or not await self._hand_over(former, present):
                 raise
         else:
             if not await self._hand_over(former, stored):

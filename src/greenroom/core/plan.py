@@ -44,6 +44,9 @@ _RANKS = {
 }
 _HOLDS_DATA = frozenset({"PersistentVolumeClaim", "PersistentVolume", "Namespace", "CustomResourceDefinition"})
 """What is deleted with an object of these kinds does not come back with a new one."""
+_WITHOUT_DATA = ("appmesh.k8s.aws", ".k8s.io")
+"""How the names of groups end whose kinds are known to hold none, next to those of Kubernetes without a dot. Others may
+be databases."""
 _OTHER_RANK = 1
 """First what pods read, then services, then pods, then what leads visitors to them."""
 
@@ -102,8 +105,8 @@ def plan(
     ``observed`` answers the object of a name, whoever owns it; ``owned`` are the objects whose controller is the PR
     object. What is owned and not desired is deleted.
     """
-    wanted = {ref_of(manifest) for manifest in desired}
-    surplus = (child for child in owned if ref_of(child) not in wanted and not is_deleting(child))
+    wanted = {_place(ref_of(manifest)) for manifest in desired}
+    surplus = (child for child in owned if _place(ref_of(child)) not in wanted and not is_deleting(child))
     deletes = [Delete(ref_of(child), uid_of(child)) for child in surplus]
     steps = (
         _step(manifest, observed(ref_of(manifest)), inventory.get(ref_of(manifest)))
@@ -112,15 +115,22 @@ def plan(
     return (*deletes, *(step for step in steps if step is not None))
 
 
+def _place(ref: Ref) -> tuple[str, str, str, str]:
+    """The same in every version in which the kind is served."""
+    return ref.kind.group, ref.kind.name, ref.namespace, ref.name
+
+
 def obstacle(desired: Manifest, present: Manifest) -> Delete | Blocked | None:
     """What has to come before ``desired`` is applied where ``present`` is; None when nothing stands in the way.
 
-    An object that nobody controls is taken over.
+    An object that nobody controls is taken over, unless it holds data: that would end with the pull request.
     """
     ref, controller = ref_of(desired), controller_of(present)
     if is_deleting(present):
         return Blocked(ref, REPLACING, f"{ref} is being deleted, and is made again then")
     own = controller_of(desired)
+    if not controller and holds_data(present):
+        return Blocked(ref, TAKEN, f"{ref} was there before, and would be deleted with this environment, data and all")
     if not controller or text(controller, "uid") == text(own, "uid"):
         return None
     if _is_pr(controller, text(own, "name")):  # the pull request was closed and reopened quickly
@@ -134,12 +144,20 @@ def replacement(desired: Manifest, present: Manifest, refusal: str) -> Delete | 
     None when the object is not the environment's own, or not yet: then the refusal stands.
     """
     ref = ref_of(desired)
-    if ref.kind.name in _HOLDS_DATA:
+    if holds_data(present):
         cure = "give the new one another name in the template, or delete the old one yourself"
         return Blocked(ref, IMMUTABLE, f"{ref}: to make it anew would lose its data ({refusal}): {cure}")
     if text(controller_of(present), "uid") != text(controller_of(desired), "uid"):
         return None
     return Delete(ref, uid_of(present))
+
+
+def holds_data(manifest: Manifest) -> bool:
+    """Whether something could be lost with the object that does not come back with another of its name."""
+    kind = kind_of(manifest)
+    if kind.name in _HOLDS_DATA or ("." in kind.group and not kind.group.endswith(_WITHOUT_DATA)):
+        return True
+    return text(manifest, "spec", "persistentVolumeClaimRetentionPolicy", "whenDeleted") == "Delete"
 
 
 def rank(manifest: Manifest) -> int:
@@ -167,7 +185,8 @@ def projection(rendered: Json, stored: Json) -> Json:
     Items of lists are matched by their ``name`` where all have one, as server-side apply does with containers, ports
     and variables; else by their place.
     """
-    if isinstance(rendered, Mapping) and isinstance(stored, Mapping):
+    # dict and list stand first because asking an abstract class takes ten times as long, and this is asked a lot.
+    if isinstance(rendered, (dict, Mapping)) and isinstance(stored, (dict, Mapping)):
         return {key: projection(value, stored[key]) for key, value in rendered.items() if key in stored}
     if _is_list(rendered) and _is_list(stored):
         return _projected_list(items(rendered), items(stored))
@@ -185,7 +204,7 @@ def _projected_list(rendered: Sequence[Json], stored: Sequence[Json]) -> Json:
 
 
 def _is_list(value: Json) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, str)
+    return isinstance(value, (list, Sequence)) and not isinstance(value, str)
 
 
 def digest(value: Json) -> str:

@@ -13,9 +13,9 @@ from datetime import datetime
 
 from greenroom.core import health
 from greenroom.core.health import Health
-from greenroom.core.plan import IMMUTABLE, REPLACING, TAKEN, Record, inventory_items
+from greenroom.core.plan import IMMUTABLE, REPLACING, TAKEN, Record, digest, inventory_items
 from greenroom.model.errors import ClusterError, Forbidden
-from greenroom.model.manifest import Json, Manifest, Ref, condition_of, kind_of, text, timestamp
+from greenroom.model.manifest import Json, Manifest, Ref, condition_of, kind_of, number, ref_of, text, timestamp
 from greenroom.model.permission import Permission, explained
 
 READY = "Ready"
@@ -97,6 +97,17 @@ def status_of(findings: Findings, previous: Manifest, now: datetime) -> dict[str
         "conditions": [_with_times(condition, findings, previous, now) for condition in conditions],
     }
     return {field: value for field, value in fields.items() if value != ""}
+
+
+def is_edit(pr: Manifest, desired: Iterable[Manifest], inventory: Mapping[Ref, Record]) -> bool:
+    """Whether ``desired`` differs from what was applied though the PR object asks for nothing new: for the template was
+    edited, or is filled in otherwise by this version of ours."""
+    settled = text(condition_of(pr, APPLIED), "status") == "True"
+    asked_before = number(pr, "status", "observedGeneration") == number(pr, "metadata", "generation")
+    if not (settled and asked_before):
+        return False
+    applied = {ref: record.rendered for ref, record in inventory.items()}
+    return applied != {ref_of(manifest): digest(manifest) for manifest in desired}
 
 
 def patch(previous: Mapping[str, Json], wanted: Mapping[str, Json]) -> dict[str, Json]:

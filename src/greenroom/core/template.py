@@ -28,7 +28,7 @@ from greenroom.model.manifest import (
     table,
     text,
 )
-from greenroom.model.reviewapp import ReviewApp, refuse_duplicates
+from greenroom.model.reviewapp import ReviewApp, identity, refuse_duplicates
 
 SHORT_COMMIT = 7
 COMMIT_VARIABLES = frozenset({"COMMIT_REF", "COMMIT_REF_SHORT"})
@@ -76,10 +76,11 @@ def render(
     for index, resource in enumerate(app.resources):
         path = f"spec.resources[{index}]"
         rendered = pass_.mapping(resource, path)
+        _check_kind(rendered, resource, path)
         _check(rendered, path, is_namespaced)
         manifests.append(_with_metadata(_with_variables(rendered, extra), environment, owner))
     refuse_duplicates(manifests)
-    return Rendered(tuple(manifests), tuple(pass_.left))
+    return Rendered(_left_to_autoscalers(manifests), tuple(pass_.left))
 
 
 def variables_of(environment: Environment) -> dict[str, str]:
@@ -124,6 +125,13 @@ class _Pass:
             )
         self.left.append(f"{path}: {braces[0][:80]}")
         return braces[0]
+
+
+def _check_kind(resource: Manifest, template: Manifest, path: str) -> None:
+    """What may be made, and where, is decided on the template: a pull request brings in no other kind."""
+    for name in ("apiVersion", "kind"):
+        if resource[name] != template[name]:
+            raise InvalidInput("holds a variable", path=f"{path}.{name}", cure="write it out")
 
 
 def _check(resource: Manifest, path: str, is_namespaced: Callable[[Kind], bool]) -> None:
@@ -176,6 +184,21 @@ def _with_variables(resource: Manifest, extra: Sequence[tuple[str, str]]) -> Man
         if field in pod
     }
     return _replaced(resource, (*template, "spec"), {**pod, **containers}) if containers else resource
+
+
+def _left_to_autoscalers(manifests: Sequence[Manifest]) -> tuple[Manifest, ...]:
+    """Without ``replicas`` where a HorizontalPodAutoscaler of the template decides: each would undo the other's."""
+    targets = [
+        table(manifest, "spec", "scaleTargetRef")
+        for manifest in manifests
+        if (kind_of(manifest).group, kind_of(manifest).name) == ("autoscaling", "HorizontalPodAutoscaler")
+    ]
+    scaled = {identity({**target, "metadata": {"name": text(target, "name")}}) for target in targets}
+    return tuple(_without_replicas(manifest) if identity(manifest) in scaled else manifest for manifest in manifests)
+
+
+def _without_replicas(workload: Manifest) -> Manifest:
+    return {**workload, "spec": {key: value for key, value in table(workload, "spec").items() if key != "replicas"}}
 
 
 def _merged(container: Json, extra: Iterable[tuple[str, str]]) -> Json:

@@ -11,7 +11,19 @@ from itertools import groupby
 
 import structlog
 
-from greenroom.core.plan import REPLACING, Action, Apply, Blocked, Delete, Record, obstacle, plan, rank, replacement
+from greenroom.core.plan import (
+    REPLACING,
+    Action,
+    Apply,
+    Blocked,
+    Delete,
+    Record,
+    holds_data,
+    obstacle,
+    plan,
+    rank,
+    replacement,
+)
 from greenroom.core.status import Problem, problem_of
 from greenroom.model.errors import (
     ClusterError,
@@ -106,6 +118,7 @@ class Children:
         self._cluster = cluster
         self._informers = informers
         self._changed = changed
+        self._writing = False
         self._turned = turned
         self._scopes: set[Scope] = set()
         self._unused: set[Scope] = set()
@@ -132,7 +145,7 @@ class Children:
             return resource
         if scope not in self._scopes:
             self._scopes.add(scope)
-            self._informers.subscribe(scope, self._changed, turned=partial(self._turned, scope.namespace))
+            self._informers.subscribe(scope, self._seen, turned=partial(self._turned, scope.namespace))
         if not self._informers.has_listed(scope):
             with suppress(TimeoutError):
                 async with asyncio.timeout(SYNC_SECONDS):
@@ -159,6 +172,11 @@ class Children:
         for scope in tuple(self._scopes):
             self._stop(scope)
 
+    def _seen(self, old: Manifest | None, new: Manifest | None) -> None:
+        """Whoever wrote a child looks at it afterwards anyway."""
+        if not self._writing:
+            self._changed(old, new)
+
     def _stop(self, scope: Scope) -> None:
         self._scopes.remove(scope)
         self._informers.stop(scope)
@@ -173,7 +191,8 @@ class Children:
         written through ``writer``.
         """
         usable = [manifest for manifest in desired if kind_of(manifest) not in kinds.failures]
-        actions = plan(usable, self._informers.get, self._informers.owned(uid), known)
+        seen = [child for child in self._informers.owned(uid) if kind_of(child) not in kinds.failures]
+        actions = plan(usable, self._informers.get, seen, known)
         results = await self._carry_out(actions, writer, known)
         settled = Settled()
         for ref in dict.fromkeys([*map(ref_of, desired), *_unseen(known, kinds)]):
@@ -232,7 +251,7 @@ class Children:
                         return Deleted(f"{ref} of an earlier environment is being deleted")
                     case Blocked():
                         return action
-            except NotFound as error:
+            except (NotFound, UnknownKind) as error:  # with its kind, an object is gone, too
                 return Deleted(f"{action.ref} is gone") if isinstance(action, Delete) else error
             except ClusterError as error:
                 return error
@@ -240,6 +259,10 @@ class Children:
     async def _apply(
         self, manifest: Manifest, writer: Cluster, *, is_known: bool
     ) -> Record | Deleted | Blocked | Unwatched:
+        if not is_known and holds_data(manifest):
+            blocked = await self._belongs_to_others(manifest)
+            if blocked is not None:
+                return blocked
         try:
             if is_known:
                 stored = await writer.apply(manifest, manager=MANAGER)
@@ -247,8 +270,22 @@ class Children:
                 stored = await writer.adopt(manifest, manager=MANAGER, former=FORMER)
         except Invalid as error:
             return await self._overcome(manifest, error, writer)
-        self._informers.observe(stored)
+        self._writing = True
+        try:
+            self._informers.observe(stored)
+        finally:
+            self._writing = False
         return Record.of(manifest, stored)
+
+    async def _belongs_to_others(self, manifest: Manifest) -> Unwatched | None:
+        """Whether the name is taken. Of other kinds the API server tells when it is; here that would be too late."""
+        try:
+            match obstacle(manifest, await self._cluster.get(ref_of(manifest))):
+                case Blocked() as blocked:
+                    return Unwatched(blocked)
+        except NotFound:
+            pass
+        return None
 
     async def _overcome(self, manifest: Manifest, refusal: Invalid, writer: Cluster) -> Deleted | Blocked | Unwatched:
         """What to do about a refusal, which is raised again when there is nothing.

@@ -10,7 +10,7 @@ between has decided already: ``flows.reconcile`` deletes a PR object that its Re
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
@@ -41,6 +41,7 @@ from greenroom.model.watch import Scope
 from greenroom.ports import Clock, Cluster
 from greenroom.runtime.backoff import Backoff
 from greenroom.runtime.informer import Informers
+from greenroom.runtime.joined import Joined
 
 MANAGER = "greenroom"
 ATTEMPTS = 8
@@ -95,6 +96,9 @@ class Intake:
         self._clock = clock
         self._apps = Scope(REVIEW_APP, namespace)
         self._turns: WeakValueDictionary[tuple[str, int], asyncio.Lock] = WeakValueDictionary()
+        # Of deliveries that come together, as when many pull requests are closed by one script.
+        self._read_app: Joined[Ref, None, Manifest] = Joined(lambda ref, _: cluster.get(ref))
+        self._bury: Joined[Ref, _State, Manifest] = Joined(self._write_tombstones)
 
     async def synced(self) -> None:
         """Wait, not long, until the ReviewApps are known. Raises Unavailable."""
@@ -170,7 +174,7 @@ class Intake:
             pr: Manifest | None = await self._cluster.get(ref)
         except NotFound:
             pr = None
-        app = await self._cluster.get(app_ref)
+        app = await self._read_app(app_ref, None)
         recorded = Knowledge.parse(annotations_of(pr).get(OBSERVED, "")) if pr is not None else None
         buried = Knowledge.parse(text(app, "status", "closed", str(event.pull.number)))
         known = join(Knowledge.of(event), recorded, buried)
@@ -187,7 +191,7 @@ class Intake:
 
     async def _retire(self, state: _State) -> Result:
         if state.known != state.buried:
-            await self._cluster.patch_status(ref_of(state.app), {"closed": _tombstones(state)})
+            await self._bury(ref_of(state.app), state)
         if state.pr is None:
             return Result.UNCHANGED
         try:
@@ -195,6 +199,9 @@ class Intake:
         except NotFound:
             return Result.UNCHANGED
         return Result.DELETED
+
+    async def _write_tombstones(self, app: Ref, states: Sequence[_State]) -> Manifest:
+        return await self._cluster.patch_status(app, {"closed": _tombstones(states)})
 
 
 def _repository(app: Manifest) -> str:
@@ -235,8 +242,9 @@ def _pr_object(state: _State, received: datetime) -> Manifest:
     }
 
 
-def _tombstones(state: _State) -> Mapping[str, Json]:
-    """A merge patch: the pull request's own, and away with those nobody needs any more."""
-    closed = {key: value for key, value in table(state.app, "status", "closed").items() if isinstance(value, str)}
-    own = str(state.pull.number)
-    return {**dict.fromkeys(outdated(closed) - {own}), own: str(state.known)}
+def _tombstones(states: Sequence[_State]) -> Mapping[str, Json]:
+    """A merge patch: the pull requests' own, and away with those nobody needs any more."""
+    known = table(states[-1].app, "status", "closed")
+    closed = {key: value for key, value in known.items() if isinstance(value, str)}
+    own = {str(state.pull.number): str(state.known) for state in states}
+    return {**dict.fromkeys(outdated(closed) - own.keys()), **own}

@@ -8,7 +8,7 @@ object, its ReviewApp, a child or a pod, ends in the key of a PR object here.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -43,15 +43,26 @@ from greenroom.model.manifest import (
     text,
     uid_of,
 )
-from greenroom.model.reviewapp import ReviewApp
+from greenroom.model.reviewapp import ACCOUNT_NAME, ReviewApp
 from greenroom.model.watch import Scope
 from greenroom.ports import Clock, Cluster
 from greenroom.runtime.controller import Controller
 from greenroom.runtime.informer import Informers
+from greenroom.runtime.lull import Lull
 from greenroom.runtime.monitor import UNWATCHED, Monitor
 from greenroom.runtime.pace import Pace
 
-WORKERS = 8
+WORKERS = 500
+"""Environments that are looked at at once. Most of them wait for a lull."""
+SETTLING = 16
+LULL_SECONDS = 10.0
+"""Of so many environments at once the objects are written, and only when there are none to write, or after so many
+seconds, what became of them is told: when many pull requests come together, what their authors wait for comes first.
+Whatever the controllers of the cluster did meanwhile is told with it."""
+PARTS_SECONDS = 0.1
+"""Changes of an environment's objects come in bursts. Those within so many seconds are looked at together."""
+CLOSING_SECONDS = 5.0
+"""How long whoever remembered a pull request as closed has to delete its PR object, before it is done here."""
 RESYNC_SECONDS = 600.0
 """How often an environment is looked at though nothing seems to have changed."""
 REFUSED_SECONDS = 60.0
@@ -103,7 +114,8 @@ class Reconcile:
         self._controller: Controller[Ref] = Controller(
             "environments", self.reconcile, workers=WORKERS, describe=_named, monitor=monitor
         )
-        self._edits: Pace[Ref] = Pace(self._controller.add, rate=EDITS_PER_SECOND, burst=EDITS_AT_ONCE)
+        self._lull: Lull[Ref] = Lull(slots=SETTLING, longest=LULL_SECONDS)
+        self._edits: Pace[Ref] = Pace(rate=EDITS_PER_SECOND, burst=EDITS_AT_ONCE)
         self._scopes = Controller("scopes", self._forget_unused, workers=1)
 
     async def run(self) -> None:
@@ -116,7 +128,6 @@ class Reconcile:
                 for controller in (self._controller, self._scopes):
                     group.create_task(controller.run())
         finally:
-            self._edits.close()
             self._children.close()
             for handler in (self._pr_changed, self._review_app_changed):
                 self._informers.unsubscribe(handler)
@@ -132,15 +143,19 @@ class Reconcile:
             raise Unavailable("the ReviewApps are not known yet")
         pr = self._informers.get(ref)
         if pr is None or is_deleting(pr):
-            await self._clear(ref, pr)
+            self._edits.forget(ref)
+            async with self._lull.urgent():
+                await self._clear(ref, pr)
             return None
         self._gone.pop(ref, None)
         if self._is_closed(pr):
             await self._delete_closed(ref)
             return None
-        findings, errors = await self._settle(pr)
+        findings, errors, turn = await self._settle(pr)
+        if uid_of(self._informers.get(ref) or {}) != uid_of(pr):
+            return None  # it went meanwhile; another of its name is another environment
         await self._write_status(pr, findings)
-        return _again(errors)
+        return turn or _again(errors)
 
     async def _clear(self, ref: Ref, pr: Manifest | None) -> None:
         """Of a PR object that was gone before we came nothing is known: its objects are the garbage collector's."""
@@ -177,22 +192,35 @@ class Reconcile:
         except NotFound:
             return
 
-    async def _settle(self, pr: Manifest) -> tuple[Findings, list[ClusterError]]:
+    async def _settle(self, pr: Manifest) -> tuple[Findings, list[ClusterError], float]:
+        """With the seconds until it is the environment's turn to follow an edited template, if that has to wait."""
         namespace = text(pr, "metadata", "namespace")
         known = inventory_of(table(pr, "status"), namespace)
         template = self._template(pr)
         resources = () if isinstance(template, Problem) else template.app.resources
         kinds = await self._children.watch(namespace, {*map(kind_of, resources), *(ref.kind for ref in known)})
         if isinstance(template, Problem):
-            return self._left_alone(pr, known, template, kinds), []
+            return self._left_alone(pr, known, template, kinds), [], 0.0
         try:
             rendered = render(template.environment, template.app, owner_reference(pr), kinds.is_namespaced)
         except InvalidInput as error:
-            return self._left_alone(pr, known, _invalid(template.app.name, error), kinds), []
+            return self._left_alone(pr, known, _invalid(template.app.name, error), kinds), [], 0.0
+        if turn := self._turn(pr, rendered.manifests, known):
+            return self._findings(pr, Settled([*known.values()]), kinds, rendered.left), [], turn
         # The account is that of the template: of the ReviewApp as it is by now nothing may be left.
         writer = self._writer(template.app.user)
-        settled = await self._children.settle(uid_of(pr), rendered.manifests, known, kinds, writer)
-        return self._findings(pr, settled, kinds, rendered.left), settled.errors
+        async with self._lull.urgent():
+            settled = await self._children.settle(uid_of(pr), rendered.manifests, known, kinds, writer)
+        if _asked_for(self._informers.get(ref_of(pr)) or {}) == _asked_for(pr):
+            await self._lull.come(ref_of(pr))
+        return self._findings(pr, settled, kinds, rendered.left), settled.errors, 0.0
+
+    def _turn(self, pr: Manifest, desired: Sequence[Manifest], known: Mapping[Ref, Record]) -> float:
+        """Told from what there is, so that edits that were made while nobody looked are paced, too."""
+        if status.is_edit(pr, desired, known):
+            return self._edits.wait(ref_of(pr))
+        self._edits.forget(ref_of(pr))
+        return 0.0
 
     def _template(self, pr: Manifest) -> _Template | Problem:
         """What the environment is made from."""
@@ -261,33 +289,32 @@ class Reconcile:
         if old is not None and new is None:
             self._gone[ref_of(old)] = old
         if old is None or new is None or _asked_for(old) != _asked_for(new):
+            self._lull.hurry(ref_of(new or old or {}))
             self._controller.add(ref_of(new or old or {}))
 
     def _review_app_changed(self, old: Manifest | None, new: Manifest | None) -> None:
         """An edit concerns all of its environments; that a pull request was closed, only its own."""
         app = new or old or {}
-        is_new = old is None or new is None
-        edited = is_new or table(old, "spec") != table(new, "spec")
-        look = self._controller.add if is_new else self._edits.add
+        edited = old is None or new is None or table(old, "spec") != table(new, "spec")
         before, after = table(old, "status", "closed"), table(new, "status", "closed")
         for pr in self._informers.list(PR, namespace=text(app, "metadata", "namespace")):
             number_ = text(pr, "spec", "prNumber")
             if _parent(pr) != ref_of(app):
                 continue
             if before.get(number_) != after.get(number_):
-                self._controller.add(ref_of(pr))
+                self._controller.add(ref_of(pr), after=CLOSING_SECONDS)
             elif edited:
-                look(ref_of(pr))
+                self._controller.add(ref_of(pr))
 
     def _part_changed(self, old: Manifest | None, new: Manifest | None) -> None:
         for pr in {self._environment_of(manifest) for manifest in (old, new) if manifest is not None}:
             if pr is not None:
-                self._controller.add(pr)
+                self._controller.add(pr, after=PARTS_SECONDS)
 
     def _sight_turned(self, namespace: str) -> None:
         """A right was granted or taken away, which may concern all the environments there are."""
         for pr in self._informers.list(PR, namespace=namespace):
-            self._edits.add(ref_of(pr))
+            self._controller.add(ref_of(pr))
 
     def _environment_of(self, part: Manifest | None) -> Ref | None:
         """The PR object at the end of the chain of owners: pod, ReplicaSet, Deployment, PR."""
@@ -319,7 +346,8 @@ def _user(app: Manifest | None) -> str:
     Nobody knows the account of a ReviewApp that is gone.
     """
     ref = ref_of(app or {})
-    return ReviewApp(ref.namespace, ref.name, "", (), text(app, "spec", "serviceAccountName")).user
+    account = text(app, "spec", "serviceAccountName")
+    return ReviewApp(ref.namespace, ref.name, "", (), account if ACCOUNT_NAME.fullmatch(account) else "").user
 
 
 def _uses(manifest: Manifest) -> Iterator[tuple[str, Kind]]:
