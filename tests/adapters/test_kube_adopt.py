@@ -49,6 +49,22 @@ async def test_a_refusal_that_has_nothing_to_do_with_it_stands(
         await adopted(StandIn(answer))
 
 
+async def test_an_object_that_somebody_else_controls_is_not_written() -> None:
+    owner = {"apiVersion": "example.com/v1", "kind": "Shop", "name": "theirs", "uid": "x", "controller": True}
+    metadata = {"name": "settings", "namespace": "a", "ownerReferences": [owner], "managedFields": [HELD]}
+    present = reply(200, json.dumps({**SETTINGS, "metadata": metadata}), JSON)
+    refusal = status(422, "Invalid", "Only one reference can have Controller set to true")
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        is_apply = request.method == "PATCH" and request.headers["Content-Type"] != MERGE_PATCH
+        return await (refusal if is_apply else present)(request)
+
+    server = StandIn(answer)
+    with pytest.raises(Invalid, match="Only one reference"):
+        await adopted(server)
+    assert [request.method for request in server.requests] == ["PATCH", "GET"]
+
+
 async def test_a_controller_that_writes_in_between_is_given_way_to() -> None:
     held = reply(200, json.dumps({**SETTINGS, "metadata": {"name": "settings", "managedFields": [HELD]}}), JSON)
     conflicts = iter([status(409, "Conflict")] * 2)

@@ -171,6 +171,19 @@ def test_secrets_and_workloads_may_be_touched_in_named_namespaces_only(helm: Hel
     assert not powerful & {text(binding, "roleRef", "name") for binding in of_kind(CLUSTER_BINDING, manifests)}
 
 
+def test_accounts_that_are_listed_in_two_places_may_both_be_acted_for(helm: Helm) -> None:
+    accounts: Json = [{"namespace": "team", "names": ["a", "b"]}, {"namespace": "team", "names": ["b", "c"]}]
+    manifests = helm.render({"environments": {"serviceAccounts": accounts}})
+    allowed = {
+        ref_of(role).namespace: items(rule, "resourceNames")
+        for role, rule in rules(manifests)
+        if "impersonate" in items(rule, "verbs")
+    }
+    assert allowed == {"team": ["a", "b", "c"]}
+    refs = [ref_of(manifest) for manifest in manifests]
+    assert len(set(refs)) == len(refs)
+
+
 def test_a_service_of_kubetempura_leads_to_greenroom_in_its_namespace(binaries: Path, tmp_path: Path) -> None:
     selector = {"control-plane": "controller-manager"}  # of config/samples/github_service.yaml
     here = Helm(binaries / "helm", tmp_path, namespace="kubetempura-system").render({})

@@ -15,6 +15,7 @@ from greenroom.core.plan import (
     Delete,
     Record,
     digest,
+    holds_data,
     inventory_items,
     inventory_of,
     plan,
@@ -145,6 +146,37 @@ def test_an_object_that_is_going_is_waited_for() -> None:
     (blocked,) = server.plan(desired("a"))
     assert isinstance(blocked, Blocked)
     assert blocked.reason == "Replacing"
+
+
+def test_an_object_that_is_seen_in_two_versions_is_one() -> None:
+    wanted = {**desired("a"), "apiVersion": "autoscaling/v2"}
+    other = stored({**wanted, "apiVersion": "autoscaling/v1"})
+    assert Server(stored(wanted), other).plan(wanted) == (Apply(wanted),)
+    assert len(Server(stored(wanted), other).plan()) == 2
+
+
+@pytest.mark.parametrize(
+    ("api_version", "kind", "spec", "held"),
+    [
+        ("v1", "ConfigMap", {}, False),
+        ("v1", "PersistentVolumeClaim", {}, True),
+        ("apps/v1", "Deployment", {}, False),
+        ("apps/v1", "StatefulSet", {}, False),
+        ("apps/v1", "StatefulSet", {"persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Retain"}}, False),
+        ("apps/v1", "StatefulSet", {"persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Delete"}}, True),
+        ("autoscaling/v2", "HorizontalPodAutoscaler", {}, False),
+        ("networking.k8s.io/v1", "Ingress", {}, False),
+        ("gateway.networking.k8s.io/v1", "HTTPRoute", {}, False),
+        ("appmesh.k8s.aws/v1beta2", "GatewayRoute", {}, False),
+        ("databases.example.com/v1", "Database", {}, True),
+        ("k8s.io.example.com/v1", "Database", {}, True),
+        ("snapshot.storage.k8s.io/v1", "VolumeSnapshot", {}, True),
+    ],
+)
+def test_what_may_hold_data_is_known_by_its_kind_and_its_promises(
+    api_version: str, kind: str, spec: Any, held: bool
+) -> None:
+    assert holds_data({"apiVersion": api_version, "kind": kind, "metadata": {"name": "a"}, "spec": spec}) == held
 
 
 def test_what_pods_read_comes_before_them_and_routes_come_last() -> None:

@@ -206,6 +206,15 @@ def test_a_name_that_the_number_spoils_is_refused(number: str) -> None:
     assert caught.value.path == "spec.resources[0].metadata.name"
 
 
+@pytest.mark.parametrize(
+    ("field", "value"), [("kind", "{{COMMIT_REF}}"), ("apiVersion", "x{{ PR_NUMBER }}.example.com/v1")]
+)
+def test_a_pull_request_has_no_say_in_what_kinds_are_made(field: str, value: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        rendered({**config_map(), field: value})
+    assert str(caught.value) == f"spec.resources[0].{field}: holds a variable (write it out)"
+
+
 def test_resources_that_become_the_same_are_refused() -> None:
     twice = [{**config_map(), "metadata": {"name": name}} for name in ("pr{{PR_NUMBER}}", "pr7")]
     with pytest.raises(InvalidInput) as caught:

@@ -71,3 +71,16 @@ async def test_when_the_one_who_makes_the_call_goes_away_another_makes_it() -> N
     assert await third == 2.5
     assert await first == 1
     assert book.written == [(0, "1", "a"), (1.5, "1", "bc")]
+
+
+@virtual_time
+async def test_what_was_given_up_before_its_call_was_made_is_not_written_later() -> None:
+    book = Book()
+    first = asyncio.create_task(book.write("1", "a"))
+    await asyncio.sleep(0)
+    second = asyncio.create_task(book.write("1", "b"))
+    await asyncio.sleep(0)
+    second.cancel()
+    await first
+    await book.write("1", "c")
+    assert [words for _, _, words in book.written] == ["a", "c"]

@@ -42,7 +42,7 @@ _RANKS = {
     **dict.fromkeys(("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Pod", "Job", "CronJob"), 2),
     **dict.fromkeys(("GatewayRoute", "HTTPRoute", "Ingress"), 3),
 }
-_HOLDS_DATA = frozenset({"PersistentVolumeClaim", "PersistentVolume", "Namespace", "CustomResourceDefinition"})
+_HOLDS_DATA = frozenset({"PersistentVolumeClaim", "VolumeSnapshot", "BucketClaim"})
 """What is deleted with an object of these kinds does not come back with a new one."""
 _WITHOUT_DATA = ("appmesh.k8s.aws", ".k8s.io")
 """How the names of groups end whose kinds are known to hold none, next to those of Kubernetes without a dot. Others may

@@ -190,10 +190,9 @@ class Children:
         ``known`` is the inventory so far; ``kinds`` are those of the desired objects and of the inventory. All is
         written through ``writer``.
         """
-        usable = [manifest for manifest in desired if kind_of(manifest) not in kinds.failures]
-        seen = [child for child in self._informers.owned(uid) if kind_of(child) not in kinds.failures]
-        actions = plan(usable, self._informers.get, seen, known)
-        results = await self._carry_out(actions, writer, known)
+        actions = plan(desired, self._informers.get, self._informers.owned(uid), known)
+        possible = [action for action in actions if action.ref.kind not in kinds.failures]
+        results = await self._carry_out(possible, writer, known)
         settled = Settled()
         for ref in dict.fromkeys([*map(ref_of, desired), *_unseen(known, kinds)]):
             failure = kinds.failures.get(ref.kind)
@@ -259,7 +258,8 @@ class Children:
     async def _apply(
         self, manifest: Manifest, writer: Cluster, *, is_known: bool
     ) -> Record | Deleted | Blocked | Unwatched:
-        if not is_known and holds_data(manifest):
+        # A StatefulSet that is there may take its claims along, whatever the template says.
+        if not is_known and (holds_data(manifest) or kind_of(manifest).name == "StatefulSet"):
             blocked = await self._belongs_to_others(manifest)
             if blocked is not None:
                 return blocked
