@@ -9,7 +9,7 @@ ARGS ?=
 IMAGE ?= greenroom
 HELM ?= $(firstword $(shell command -v helm) $(wildcard .cache/kubernetes/*/helm) helm)
 
-.PHONY: help demo test test-cluster lint bench image crds manifests requirements clean
+.PHONY: help demo test test-cluster lint bench bench-cluster image crds manifests requirements clean
 
 help: ## show what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -28,6 +28,9 @@ lint: .venv/development ## linters, types and import contracts only
 
 bench: .venv/development ## benchmarks, as ratios against a peer in the same run
 	@$(BIN)/python -m bench $(ARGS)
+
+bench-cluster: .venv/development ## the operator on a real API server, next to plain writes (ARGS='100 500'; needs Go, etcd)
+	@binaries=$$(scripts/kubernetes-binaries); KUBERNETES_BINARIES=$$binaries $(BIN)/python -m bench.cluster $(ARGS)
 
 image: ## build the operator's container image (IMAGE=registry.example.com/greenroom:0.1.0)
 	@scripts/image $(IMAGE) $(ARGS)
