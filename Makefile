@@ -29,7 +29,8 @@ lint: .venv/development ## linters, types and import contracts only
 bench: .venv/development ## benchmarks, as ratios against a peer in the same run
 	@$(BIN)/python -m bench $(ARGS)
 
-bench-cluster: .venv/development ## the operator on a real API server, next to plain writes (ARGS='100 500'; needs Go, etcd)
+bench-cluster: .venv/development ## the operator on a real API server, next to plain writes (ARGS='100 500'; needs Go, etcd, openssl)
+	@scripts/packages etcd=etcd-server openssl=openssl
 	@binaries=$$(scripts/kubernetes-binaries); KUBERNETES_BINARIES=$$binaries $(BIN)/python -m bench.cluster $(ARGS)
 
 image: ## build the operator's container image (IMAGE=registry.example.com/greenroom:0.1.0)
@@ -52,7 +53,7 @@ requirements: .venv/development ## pin the dependencies of pyproject.toml anew, 
 	pin --group dev --extra one-machine --output-file requirements-dev.txt
 
 clean: ## remove the set-up and the demo's state
-	rm -rf .venv .cache .greenroom
+	rm -rf .venv .cache .greenroom .greenroom-demo
 
 .venv/bin/python:
 	@scripts/venv

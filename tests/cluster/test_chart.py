@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import tomllib
 from collections.abc import AsyncIterator, Iterator
@@ -43,6 +44,10 @@ from greenroom.model.manifest import (
 )
 
 ROOT = Path(__file__).parents[2]
+DOCUMENTATION = (ROOT / "README.md").read_text() + (ROOT / "docs" / "install.md").read_text()
+DOCUMENTED = re.findall(
+    r"(?:^```yaml|values\.yaml <<'END')\n(.*?)^(?:```|END)$", DOCUMENTATION, re.DOTALL | re.MULTILINE
+)
 RBAC = "rbac.authorization.k8s.io"
 CLUSTER_ROLE, CLUSTER_BINDING = Kind(RBAC, "v1", "ClusterRole"), Kind(RBAC, "v1", "ClusterRoleBinding")
 ROLE = Kind(RBAC, "v1", "Role")
@@ -119,6 +124,12 @@ def test_helm_has_nothing_to_complain_of(helm: Helm, values: Manifest) -> None:
     assert "1 chart(s) linted, 0 chart(s) failed" in helm.lint(values)
 
 
+def test_helm_takes_the_values_that_the_documentation_shows(helm: Helm) -> None:
+    assert len(DOCUMENTED) > 3
+    for values in DOCUMENTED:
+        assert helm.render(yaml.safe_load(values))
+
+
 def test_the_plain_manifests_are_what_the_chart_says(helm: Helm) -> None:
     _, _, manifests = (ROOT / "deploy" / "greenroom.yaml").read_text().partition("\n")
     assert manifests == helm.template({}), "run `make manifests`"
@@ -141,7 +152,7 @@ def test_the_chart_has_the_version_of_the_program() -> None:
         ({"environments": {"namespaces": ["*"]}}, "/environments/namespaces/0"),
         (
             {"environments": {"extraRules": [{"apiGroups": [""], "resources": ["*"], "verbs": ["get"]}]}},
-            "/environments/extraRules/0/resources/0",
+            "/environments/extraRules/0/resources/0': '*' does not match",
         ),
         ({"urlScheme": "ftp"}, "/urlScheme"),
     ],
@@ -169,6 +180,12 @@ def test_secrets_and_workloads_may_be_touched_in_named_namespaces_only(helm: Hel
     }
     assert powerful
     assert not powerful & {text(binding, "roleRef", "name") for binding in of_kind(CLUSTER_BINDING, manifests)}
+
+
+def test_an_account_of_a_review_app_may_let_a_pr_own_what_it_makes(helm: Helm) -> None:
+    """Which OpenShift asks for: the admission plugin OwnerReferencesPermissionEnforcement."""
+    granted = [rule for role, rule in rules(helm.render({})) if name_of(role) == "greenroom-environment"]
+    assert {"apiGroups": [GROUP], "resources": ["prs/finalizers"], "verbs": ["update"]} in granted
 
 
 def test_accounts_that_are_listed_in_two_places_may_both_be_acted_for(helm: Helm) -> None:
@@ -304,6 +321,8 @@ async def test_an_installed_operator_may_do_what_it_needs_and_no_more(
                 ("create", GROUP, "prs"),
                 ("patch", GROUP, "prs/status"),
                 ("patch", GROUP, "reviewapps/status"),
+                ("update", GROUP, "reviewapps/finalizers"),
+                ("update", GROUP, "prs/finalizers"),
                 ("watch", GROUP, "reviewapps"),
                 ("create", "", "events"),
             ):
@@ -375,3 +394,5 @@ async def test_uninstalling_leaves_every_environment_and_the_secret(
         await cluster.get(there)
     for manifest in kept:
         await cluster.get(ref_of(manifest))
+    assert "github-webhook (is there)" in helm.install({}, kubernetes)
+    helm.uninstall(kubernetes)

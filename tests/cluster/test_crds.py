@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 import yaml
 from tests.cluster.kubernetes import Kubernetes
+from tests.cluster.node.published import PUBLISHED, filled
 from tests.contract.suite import MANAGER, eventually
 
 from greenroom.adapters.kube import KubeCluster
@@ -43,7 +43,6 @@ from greenroom.model.manifest import (
 from greenroom.model.mesh import GATEWAY_ROUTE
 from greenroom.model.mesh import GROUP as MESH_GROUP
 
-PUBLISHED = Path(__file__).parents[1] / "data" / "published"
 CRD = Kind("apiextensions.k8s.io", "v1", "CustomResourceDefinition")
 AS_TABLE = {"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
 COMMIT = "b97738ff24a893820cdf9ff7eb033fb40fadc7d9"
@@ -59,7 +58,7 @@ async def server(kubernetes: Kubernetes) -> AsyncIterator[ApiServer]:
 
 def published() -> list[Manifest]:
     """The manifests that one team runs, and what its ReviewApp's mesh objects are for pull request 7."""
-    files = [file.read_text() for file in sorted(PUBLISHED.glob("*.yaml"))]
+    files = [filled(file.name) for file in sorted(PUBLISHED.glob("*.yaml"))]
     objects: list[Manifest] = [each for file in files for each in yaml.safe_load_all(file)]
     app = next(each for each in objects if kind_of(each) == REVIEW_APP)
     rendered = json.loads(json.dumps(items(app, "spec", "resources")).replace("{{PR_NUMBER}}", "7"))
@@ -158,7 +157,7 @@ async def test_mesh_objects_keep_what_greenroom_does_not_know(cluster: KubeClust
 
 # What is refused
 
-REPOSITORY = "write it as in the browser: https://github.com/OWNER/REPOSITORY"
+REPOSITORY = "write it as in the browser, without < and >: https://github.com/OWNER/REPOSITORY"
 API_VERSION = "every resource needs an apiVersion, such as apiVersion: apps/v1"
 KIND = "every resource needs a kind, such as kind: Deployment"
 NAME = "every resource needs a name, such as metadata: {name: 'pr{{PR_NUMBER}}'}"
@@ -170,6 +169,7 @@ VARIABLE = "use letters, digits, '_', '-' and '.', and begin with no digit"
 REFUSED = [
     (review_app(NOWHERE, githubRepository="acme/shop"), "spec.githubRepository", REPOSITORY),
     (review_app(NOWHERE, githubRepository="git@github.com:acme/shop.git"), "spec.githubRepository", REPOSITORY),
+    (review_app(NOWHERE, githubRepository="https://github.com/<Owner>/shop"), "spec.githubRepository", REPOSITORY),
     (review_app(NOWHERE, resource(), resource(apiVersion=None)), "spec.resources[1].apiVersion", API_VERSION),
     (review_app(NOWHERE, resource(apiVersion="")), "spec.resources[0].apiVersion", API_VERSION),
     (review_app(NOWHERE, resource(kind=None)), "spec.resources[0].kind", KIND),

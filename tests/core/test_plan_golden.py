@@ -34,7 +34,9 @@ class Life:
     """A cluster that keeps what it is told, and what was planned at each step."""
 
     def __init__(self) -> None:
-        self.app = ReviewApp.parse(load("reviewapp.yaml")[0])
+        published: Any = load("reviewapp.yaml")[0]
+        published["spec"]["githubRepository"] = "https://github.com/acme/shop"  # "<Owner>/<Repository>", filled in
+        self.app = ReviewApp.parse(published)
         self.objects: dict[Ref, Manifest] = {}
         self.inventory: dict[Ref, Record] = {}
 

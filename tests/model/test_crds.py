@@ -67,7 +67,9 @@ def test_the_schema_has_the_fields_that_the_program_reads_and_writes() -> None:
     [
         "https://github.com/acme/shop",
         "HTTP://ghe.example.com/acme/shop.git/",
-        "https://github.com/<Owner>/<Repository>",
+        "https://github.com/<Owner>/shop",
+        "https://github.com/acme/shop>",
+        "https://github.com/acme/shop\n",
         "https://",
         "acme/shop",
         "git@github.com:acme/shop.git",

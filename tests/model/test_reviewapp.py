@@ -49,6 +49,7 @@ def test_resources_keep_every_field_they_came_with() -> None:
         (app(githubRepository=None), "spec.githubRepository", "is missing"),
         (app(githubRepository=7), "spec.githubRepository", "must be text, not 7"),
         (app(githubRepository="Shop/web"), "spec.githubRepository", "https://github.com/OWNER/REPOSITORY"),
+        (app(githubRepository="https://github.com/<Owner>/web"), "spec.githubRepository", "without < and >"),
         (app(resources=None), "spec.resources", "must be a list"),
         (app(resources="x"), "spec.resources", "must be a list"),
         (app(resources=[CONFIG_MAP, "x"]), "spec.resources[1]", "must be a Kubernetes object"),

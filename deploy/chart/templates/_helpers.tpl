@@ -34,6 +34,9 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 - apiGroups: [kubetempura.mercari.com]
   resources: [prs/status, reviewapps/status]
   verbs: [patch]
+- apiGroups: [kubetempura.mercari.com]
+  resources: [prs/finalizers, reviewapps/finalizers]
+  verbs: [update] # to let them own something, where OwnerReferencesPermissionEnforcement is on: OpenShift
 - apiGroups: [""]
   resources: [events]
   verbs: [create, patch]

@@ -16,8 +16,9 @@ from greenroom.model.errors import InvalidInput
 from greenroom.model.manifest import GROUP, NAME_LIMIT, Json, Manifest, get, kind_of, name_of, ref_of, text
 
 SPEC_FIELDS = ("githubRepository", "resources", "serviceAccountName")
-REPOSITORY = re.compile(r"(?i:https?)://.")
-"""How the address of a repository begins. ``model.crds`` lets Kubernetes check the same."""
+REPOSITORY = re.compile(r"(?i:https?)://[^<>]+")
+"""The address of a repository, with nothing left to fill in. ``model.crds`` lets Kubernetes check the same."""
+REPOSITORY_CURE = "write it as in the browser, without < and >: https://github.com/OWNER/REPOSITORY"
 ACCOUNT_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 """The name of a ServiceAccount: a DNS subdomain name (Kubernetes, "Object Names and IDs"). Checked there, too."""
 
@@ -60,11 +61,11 @@ def _parse(manifest: Manifest) -> ReviewApp:
         raise InvalidInput("must be a mapping", path="spec", cure="give it githubRepository and resources")
     _refuse_unknown(spec)
     repository = _text(manifest, "spec", "githubRepository")
-    if not REPOSITORY.match(repository):
+    if not REPOSITORY.fullmatch(repository):
         raise InvalidInput(
             f"{repository!r} is not the address of a repository",
             path="spec.githubRepository",
-            cure="write it as in the browser: https://github.com/OWNER/REPOSITORY",
+            cure=REPOSITORY_CURE,
         )
     account = _service_account(manifest)
     return ReviewApp(ref_of(manifest).namespace, name, repository, _resources(spec), account)

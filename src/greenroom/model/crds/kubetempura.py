@@ -23,7 +23,7 @@ from greenroom.model.crds.schema import (
 )
 from greenroom.model.environment import VARIABLE_NAME
 from greenroom.model.manifest import GROUP, NAME_LIMIT, PR, REVIEW_APP
-from greenroom.model.reviewapp import ACCOUNT_NAME, REPOSITORY
+from greenroom.model.reviewapp import ACCOUNT_NAME, REPOSITORY, REPOSITORY_CURE
 
 PULL_NUMBER = "[1-9][0-9]*"
 CATEGORY = "greenroom"
@@ -73,10 +73,7 @@ def _review_app_spec() -> Schema:
             " environments of its own. Example: https://github.com/acme/shop",
             maxLength=_URL_LIMIT,
         ),
-        Rule(
-            f"self.matches(r'^{REPOSITORY.pattern}')",
-            "write it as in the browser: https://github.com/OWNER/REPOSITORY",
-        ),
+        Rule(matches(REPOSITORY.pattern), REPOSITORY_CURE),
     )
     resources = array(
         "The objects of an environment, of any kind that the cluster serves and that belongs to a namespace."
