@@ -54,15 +54,21 @@ class Cluster(Protocol):
         says, so that it goes unless it is given. An object that is new, or that ``former`` did not write, is applied.
         """
 
-    async def delete(self, ref: Ref, *, uid: str = "", grace_seconds: int | None = None) -> None:
-        """Delete, and (in the background) what it owns. Raises NotFound, and Conflict when ``uid`` is not its UID.
+    async def delete(
+        self, ref: Ref, *, uid: str = "", resource_version: str = "", grace_seconds: int | None = None
+    ) -> None:
+        """Delete, and (in the background) what it owns. Raises NotFound, and Conflict when ``uid`` or
+        ``resource_version`` is given and is not the present object's.
 
         A Pod is only marked (``deletionTimestamp``) until its processes ended and ``grace_seconds=0`` is given; an
         object with finalizers until they are gone.
         """
 
-    async def patch_status(self, ref: Ref, status: Manifest) -> Manifest:
-        """JSON merge patch (RFC 7396) of ``status``: only keys given change, None removes. Raises NotFound."""
+    async def patch_status(self, ref: Ref, status: Manifest, *, resource_version: str = "") -> Manifest:
+        """JSON merge patch (RFC 7396) of ``status``: only keys given change, None removes.
+
+        Raises NotFound, and Conflict when ``resource_version`` is given and is not the present object's.
+        """
 
 
 class Reader(Protocol):

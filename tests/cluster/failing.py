@@ -1,4 +1,4 @@
-"""What the tests of failures share: a template that is ready as soon as it is applied, and the way through a proxy."""
+"""What tests of the operator share: objects that are ready as soon as they are applied, and the way through a proxy."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from tests.contract.suite import MANAGER, exists
 
 from greenroom.adapters.kube import KubeCluster
 from greenroom.model.manifest import CONFIG_MAP, PR, Json, Kind, Manifest, Ref, condition_of, ref_of
+from greenroom.model.mesh import GATEWAY_ROUTE
 
 NAME = "pr{{PR_NUMBER}}"
 
@@ -41,6 +42,13 @@ async def applied(cluster: KubeCluster, *manifests: Manifest) -> AsyncIterator[N
 def config_map(name: str = NAME) -> Manifest:
     """Every write of it is one that Greenroom does for an environment."""
     return made(CONFIG_MAP, name, data={"commit": "{{COMMIT_REF}}"})
+
+
+def gateway_route() -> Manifest:
+    """It gives an environment its URL."""
+    match: Json = {"prefix": "/", "hostname": {"exact": f"{NAME}.example.com"}}
+    target: Json = {"virtualService": {"virtualServiceRef": {"name": NAME}}}
+    return made(GATEWAY_ROUTE, NAME, spec={"httpRoute": {"match": match, "action": {"target": target}}})
 
 
 def installation(

@@ -16,7 +16,7 @@ import msgspec
 import yaml
 from tests.cluster.kubernetes import Kubernetes
 from tests.cluster.programs import END_WITH_US
-from tests.contract.suite import MANAGER, eventually, exists, version_of
+from tests.contract.suite import MANAGER, eventually, exists
 
 from greenroom.adapters.kube import KubeCluster
 from greenroom.app.forge import Webhook
@@ -32,6 +32,7 @@ from greenroom.model.manifest import (
     condition_of,
     ref_of,
     text,
+    version_of,
 )
 from greenroom.model.mesh import GATEWAY_ROUTE
 from greenroom.runtime.leader import LEASE

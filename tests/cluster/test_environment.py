@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 import pytest
-from tests.contract.suite import MANAGER, eventually, exists, version_of
+from tests.contract.suite import MANAGER, eventually, exists
 
 from greenroom.adapters.kube import KubeCluster
 from greenroom.flows.intake import Intake
@@ -33,6 +33,7 @@ from greenroom.model.manifest import (
     owner_reference,
     ref_of,
     text,
+    version_of,
 )
 from greenroom.model.pull import Action, PullEvent, PullRequest
 from greenroom.runtime.informer import Informers

@@ -17,10 +17,10 @@ from tests.cluster.admission import failing, holding
 from tests.cluster.failing import RETRIES, config_map, installation, ready, shown
 from tests.cluster.kubernetes import Kubernetes
 from tests.cluster.operators import A, B, Installation
-from tests.contract.suite import MANAGER, eventually, exists, secret, version_of
+from tests.contract.suite import MANAGER, eventually, exists, secret
 
 from greenroom.adapters.kube import KubeCluster
-from greenroom.model.manifest import CONFIG_MAP, SECRET, Ref, get, ref_of, text
+from greenroom.model.manifest import CONFIG_MAP, SECRET, Ref, get, ref_of, text, version_of
 from greenroom.model.watch import Scope
 from greenroom.runtime.backoff import Backoff
 from greenroom.runtime.controller import Controller

@@ -13,11 +13,11 @@ from contextlib import asynccontextmanager
 import pytest
 from tests.cluster.kubernetes import Kubernetes
 from tests.cluster.proxy import Proxy
-from tests.contract.suite import MANAGER, eventually, secret, version_of
+from tests.contract.suite import MANAGER, eventually, secret
 
 from greenroom.adapters.kube import PAGE, KubeCluster
 from greenroom.model.errors import Unavailable
-from greenroom.model.manifest import SECRET, Kind, Manifest, Ref, get, name_of, uid_of
+from greenroom.model.manifest import SECRET, Kind, Manifest, Ref, get, name_of, uid_of, version_of
 from greenroom.model.watch import Scope
 from greenroom.runtime.informer import Informers
 from greenroom.runtime.leader import LEASE

@@ -9,12 +9,12 @@ from dataclasses import replace
 
 import pytest
 from tests.cluster.kubernetes import Kubernetes
-from tests.contract.suite import MANAGER, config_map, eventually, secret, seen, version_of, watching
+from tests.contract.suite import MANAGER, config_map, eventually, secret, seen, watching
 
 from greenroom.adapters.kube import PAGE, KubeCluster
 from greenroom.adapters.kube_credentials import Credential
 from greenroom.model.errors import Expired, Forbidden, Unavailable, UnknownKind
-from greenroom.model.manifest import CONFIG_MAP, SECRET, Kind, Manifest, get, name_of, ref_of, text, uid_of
+from greenroom.model.manifest import CONFIG_MAP, SECRET, Kind, Manifest, get, name_of, ref_of, text, uid_of, version_of
 from greenroom.model.watch import Change, Scope
 from greenroom.runtime.informer import Informers
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.cluster.failing import NAME, config_map, gateway_route
 from tests.cluster.kubectl import Kubectl, KubectlFailed
 from tests.cluster.kubernetes import Kubernetes
 from tests.cluster.operators import A, Installation
-from tests.cluster.test_serve import config_map, gateway_route
 from tests.contract.suite import eventually
 
 from greenroom.adapters.kube import KubeCluster
 from greenroom.model.manifest import Manifest
 
-MISSING: Manifest = {"apiVersion": "example.com/v1", "kind": "Missing", "metadata": {"name": "pr{{PR_NUMBER}}"}}
+MISSING: Manifest = {"apiVersion": "example.com/v1", "kind": "Missing", "metadata": {"name": NAME}}
 
 
 @pytest.fixture

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -96,6 +97,16 @@ class Place:
         ready = await self.ready()
         told = text(ready, "message")
         return text(ready, "reason") == "MissingPermission" and all(part in told for part in parts)
+
+    async def advice(self) -> Sequence[str]:
+        """The rules that the condition says to add, to a single account."""
+        rules = text(await self.ready(), "message").partition(": {")[2]
+        return [json.dumps(rule) for rule in yaml.safe_load(f"[{{{rules}]")]
+
+    async def lacks_only(self, name: str) -> bool:
+        """Whether the condition tells of this account of the namespace, and of no other."""
+        told = text(await self.ready(), "message")
+        return told.count(" may not ") == 1 and told.startswith(f"{user(self.namespace, name)} may not ")
 
     async def is_gone(self) -> bool:
         return not any([await exists(self.cluster, ref) for ref in (self.pr, self.config_map, self.deployment)])
@@ -225,17 +236,23 @@ async def test_a_namespace_without_a_role_is_told_what_to_add_and_heals_when_tha
         f"in namespace {place.namespace}",
         "configmaps",
         "deployments.apps",
-        "verbs: [",
+        "replicasets.apps",
+        "pods",
     )
     await eventually("the condition tells", lambda: place.lacks(*told))
     assert not await exists(place.cluster, place.config_map)
+    await place.grant(*await place.advice())
+    await eventually("it is ready", place.shows)
+
+
+async def test_pods_that_cannot_be_seen_are_told_and_keep_nothing_from_being_made(place: Operated) -> None:
     await place.grant(CONFIG_MAPS, DEPLOYMENTS)
+    await place.template()
+    await place.deliver("opened")
+    await eventually("what cannot be seen is told", lambda: place.lacks("replicasets.apps", "pods"))
     await eventually("it is made", lambda: exists(place.cluster, place.deployment))
-    await eventually("what cannot be seen is told", lambda: place.lacks("replicasets.apps"))
     applied = condition_of(await place.cluster.get(place.pr), "Applied")
     assert text(applied, "status") == "True"
-    await place.grant(CONFIG_MAPS, DEPLOYMENTS, *PARTS)
-    await eventually("it is ready", place.shows)
 
 
 async def test_a_right_to_write_that_is_missing_is_named(place: Operated) -> None:
@@ -268,6 +285,22 @@ async def test_the_account_writes_and_deletes_where_the_operator_may_only_look(p
     await eventually("it is ready", place.shows)
     await place.deliver("closed")
     await eventually("everything is gone", place.is_gone)
+
+
+async def test_who_follows_the_advice_gives_greenroom_no_right_to_write_where_an_account_does(place: Operated) -> None:
+    await place.cluster.apply(account(place.namespace, PREVIEWS), manager=MANAGER)
+    await place.grant(BE_PREVIEWS)
+    await place.template(serviceAccountName=PREVIEWS)
+    await place.deliver("opened")
+    told = (f"{user(place.namespace, OPERATOR)} may not list", "configmaps", "deployments.apps", "replicasets", "pods")
+    await eventually("the condition tells", lambda: place.lacks(*told))
+    advice = await place.advice()
+    assert {verb for rule in advice for verb in yaml.safe_load(rule)["verbs"]} == {"get", "list", "watch"}
+    await place.grant(BE_PREVIEWS, *advice)
+    await eventually("the account's rights are all that is missing", lambda: place.lacks_only(PREVIEWS))
+    await place.grant(*await place.advice(), to=PREVIEWS)
+    await place.deliver("synchronize", B)
+    await eventually("it is ready", lambda: place.shows(B))
 
 
 async def test_an_account_that_greenroom_may_not_be_is_told(place: Operated) -> None:

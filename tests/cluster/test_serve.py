@@ -7,40 +7,23 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+from tests.cluster.failing import LOOKED, NAME, config_map, gateway_route, shown
 from tests.cluster.kubernetes import Kubernetes
 from tests.cluster.operators import SECRET, A, B, Installation, Replica
 from tests.contract.suite import eventually, exists
 
 from greenroom.adapters.kube import KubeCluster
-from greenroom.model.errors import GreenroomError
+from greenroom.model.errors import GreenroomError, NotFound
 from greenroom.model.manifest import (
     CONFIG_MAP,
     DEPLOYMENT,
     EVENT,
-    Json,
     Manifest,
     Ref,
     get,
     text,
     uid_of,
 )
-from greenroom.model.mesh import GATEWAY_ROUTE
-
-NAME = "pr{{PR_NUMBER}}"
-
-
-def config_map() -> Manifest:
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": NAME}, "data": {"commit": "{{COMMIT_REF}}"}}
-
-
-def gateway_route() -> Manifest:
-    target: Json = {"virtualService": {"virtualServiceRef": {"name": NAME}}}
-    route: Json = {
-        "match": {"prefix": "/", "hostname": {"exact": f"{NAME}.example.com"}},
-        "action": {"target": target},
-    }
-    kind: Manifest = {"apiVersion": GATEWAY_ROUTE.api_version, "kind": GATEWAY_ROUTE.name}
-    return {**kind, "metadata": {"name": NAME}, "spec": {"httpRoute": route}}
 
 
 def deployment(**labels: str) -> Manifest:
@@ -62,7 +45,7 @@ async def test_either_replica_takes_webhooks_and_one_writes_until_it_is_killed(i
     async with installed.pair() as (leader, other):
         await other.deliver(installed.repository, "opened", 1, A, 0)
         await leader.deliver(installed.repository, "opened", 2, A, 0)
-        await eventually("both are shown", lambda: both(installed, 1, 2))
+        await eventually("both are shown", lambda: shown(installed, A, 1, 2))
         assert not await other.leads()
         assert await leader.environment_writes() >= 2
         assert await other.environment_writes() == 0
@@ -86,8 +69,7 @@ async def test_a_redelivery_and_a_restart_write_nothing(installed: Installation)
     assert await installed.holder() == ""
     async with installed.replica() as second:
         await eventually("the next one leads", second.leads)
-        series = 'greenroom_controller_reconcile_total{controller="environments",result="requeue_after"}'
-        await eventually("it looked at the environment", lambda: at_least(second, series, 1))
+        await eventually("it looked at the environment", lambda: at_least(second, LOOKED, 1))
     assert await installed.versions() == before
 
 
@@ -131,7 +113,10 @@ async def test_a_field_that_cannot_be_changed_is_changed_by_making_the_object_an
         await installed.template(deployment(tier="web"))
 
         async def made_anew() -> bool:
-            return await exists(cluster, ref) and uid_of(await cluster.get(ref)) != before
+            try:
+                return uid_of(await cluster.get(ref)) != before
+            except NotFound:
+                return False
 
         await eventually("the Deployment is another one", made_anew)
         await eventually("it is shown again", lambda: installed.shows(1))
@@ -160,10 +145,6 @@ async def test_every_log_line_about_an_environment_names_it_and_none_has_the_sec
     ]
     assert all("environment" in line for line in lines if "controller" in line)
     assert SECRET not in str(lines)
-
-
-async def both(installed: Installation, *numbers: int) -> bool:
-    return all([await installed.shows(number) for number in numbers])
 
 
 async def at_least(replica: Replica, series: str, value: float) -> bool:

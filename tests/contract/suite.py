@@ -51,6 +51,7 @@ from greenroom.model.manifest import (
     table,
     text,
     uid_of,
+    version_of,
 )
 from greenroom.ports import Change, Cluster, WatchEvent
 
@@ -101,10 +102,6 @@ def pull_request(namespace: str, commit: str = "abc1234") -> dict[str, Json]:
 
 def with_metadata(manifest: Manifest, **fields: Json) -> dict[str, Json]:
     return {**manifest, "metadata": {**table(manifest, "metadata"), **fields}}
-
-
-def version_of(manifest: Manifest) -> str:
-    return text(manifest, "metadata", "resourceVersion")
 
 
 def generation_of(manifest: Manifest) -> int:
@@ -531,6 +528,23 @@ class ClusterContract:
         again = await cluster.patch_status(ref, {"url": None, "commit": "abc1234"})
         assert version_of(again) == version_of(patched)
 
+    async def test_a_status_patch_of_another_version_is_a_conflict(self, cluster: Cluster, namespace: str) -> None:
+        """As is one that would change nothing, and one of an object that another has taken the place of."""
+        first = await cluster.apply(pull_request(namespace), manager=MANAGER)
+        ref, commit = ref_of(first), {"commit": "abc1234"}
+        second = await cluster.patch_status(ref, commit, resource_version=version_of(first))
+        for status in ({"commit": "def5678"}, commit):
+            with pytest.raises(Conflict):
+                await cluster.patch_status(ref, status, resource_version=version_of(first))
+        assert await cluster.get(ref) == second
+        await cluster.delete(ref)
+        with pytest.raises(NotFound):
+            await cluster.patch_status(ref, commit, resource_version=version_of(second))
+        successor = await cluster.apply(pull_request(namespace), manager=MANAGER)
+        with pytest.raises(Conflict):
+            await cluster.patch_status(ref, commit, resource_version=version_of(second))
+        assert await cluster.get(ref) == successor
+
     # Deletion
 
     async def test_a_deleted_object_is_gone_and_cannot_be_deleted_again(self, cluster: Cluster, namespace: str) -> None:
@@ -549,6 +563,17 @@ class ClusterContract:
         with pytest.raises(Conflict):
             await cluster.delete(ref_of(first), uid=uid_of(first))
         await cluster.delete(ref_of(second), uid=uid_of(second))
+        assert not await exists(cluster, ref_of(second))
+
+    async def test_what_has_changed_is_not_deleted_in_the_version_before(
+        self, cluster: Cluster, namespace: str
+    ) -> None:
+        first = await cluster.apply(secret(namespace, "green"), manager=MANAGER)
+        second = await cluster.apply(secret(namespace, "green", key="dmFsdWU="), manager=MANAGER)
+        with pytest.raises(Conflict):
+            await cluster.delete(ref_of(first), resource_version=version_of(first))
+        assert await cluster.get(ref_of(first)) == second
+        await cluster.delete(ref_of(second), uid=uid_of(second), resource_version=version_of(second))
         assert not await exists(cluster, ref_of(second))
 
     async def test_a_finalizer_holds_an_object(self, cluster: Cluster, namespace: str) -> None:

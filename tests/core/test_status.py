@@ -1,4 +1,4 @@
-"""What the PR object says of its environment, and the Events that tell of it."""
+"""What the PR object says of its environment."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from greenroom.core.events import events_of
 from greenroom.core.health import Health
 from greenroom.core.plan import Record
 from greenroom.core.status import MISSING_PERMISSION, Findings, Problem, address_of, patch, problem_of, status_of
@@ -113,8 +112,8 @@ def test_what_could_not_be_applied_is_named_with_its_cause() -> None:
     assert condition_of({"status": found}, "Ready")["reason"] == "ApplyFailed"
 
 
-def lacking(user: str, resource: str, namespace: str = "pr-env", name: str = "") -> Problem:
-    missing = Permission(user, "patch", "apps", resource, namespace, name)
+def lacking(user: str, resource: str, namespace: str = "pr-env", name: str = "", verb: str = "patch") -> Problem:
+    missing = Permission(user, verb, "apps", resource, namespace, name)
     return problem_of(CHILD, Forbidden("no", permission=missing))
 
 
@@ -123,8 +122,9 @@ def test_missing_permissions_of_one_account_are_told_together_with_the_rule_to_a
     found = ready(replace(UP, problems=(*problems, lacking("jane", "statefulsets"))))
     assert (found["status"], found["reason"]) == ("False", MISSING_PERMISSION)
     assert found["message"] == (
-        "jane may not patch deployments.apps, patch statefulsets.apps in namespace pr-env; add to a Role bound to it"
-        " there: {apiGroups: [apps], resources: [deployments, statefulsets],"
+        "jane may not patch deployments.apps, patch statefulsets.apps in namespace pr-env"
+        " (is it in the chart's environments.namespaces?); add to a Role bound to it there:"
+        " {apiGroups: [apps], resources: [deployments, statefulsets],"
         " verbs: [create, delete, get, list, patch, watch]}"
     )
 
@@ -133,6 +133,23 @@ def test_each_account_and_place_that_lacks_a_permission_is_told_of() -> None:
     lacks = (lacking("jane", "deployments"), lacking("joe", "deployments"), lacking("joe", "deployments", "other"))
     message = ready(replace(UP, problems=(*lacks, Problem("ApplyFailed", "Service/b: no"))))["message"]
     assert [part.partition(" may not")[0] for part in message.split("; ")[::2]] == ["jane", "joe", "joe", "and 1 more"]
+
+
+def test_who_only_looks_and_who_writes_are_told_of_different_rules() -> None:
+    lacks = (lacking("operator", "deployments", verb="list"), lacking("previews", "statefulsets"))
+    message = ready(replace(UP, problems=lacks, writer="previews"))["message"]
+    operator, previews = (part.rpartition("verbs: ")[2] for part in message.split("; ")[1::2])
+    assert (operator, previews) == ("[get, list, watch]}", "[create, delete, get, list, patch, watch]}")
+
+
+def test_what_cannot_be_seen_is_told_with_what_could_not_be_applied() -> None:
+    pods = lacking("jane", "pods", verb="list")
+    found = status(replace(UP, problems=(lacking("jane", "deployments"),), unseen=(pods,)))
+    assert "patch deployments.apps, list pods.apps in" in str(condition_of({"status": found}, "Ready")["message"])
+    assert "pods" not in str(condition_of({"status": found}, "Applied")["message"])
+    found = status(replace(UP, unseen=(pods,)))
+    assert condition_of({"status": found}, "Ready")["reason"] == MISSING_PERMISSION
+    assert condition_of({"status": found}, "Applied")["status"] == "True"
 
 
 @pytest.mark.parametrize("error", [Forbidden("exceeded quota"), Conflict("changed meanwhile")])
@@ -187,29 +204,3 @@ def test_the_address_is_the_host_of_the_route(protocol: str) -> None:
         address_of([{"kind": "Service"}, suffix, route], lambda host: f"http://{host}:80") == "http://pr7.localhost:80"
     )
     assert address_of([suffix], lambda host: host) == ""
-
-
-def told(before: Any, after: Findings) -> list[tuple[Any, Any]]:
-    pr = {**PR_OBJECT, **({"status": before} if before else {})}
-    return [(event["type"], event["reason"]) for event in events_of(pr, status_of(after, pr, LATER), LATER)]
-
-
-def test_events_tell_of_transitions_only() -> None:
-    starting = replace(UP, shown_commit="", healths=(waiting("WaitingForImage"),))
-    crashing = replace(UP, healths=(waiting("CrashLoopBackOff"),))
-    assert told(None, starting) == [("Normal", "Created"), ("Normal", "WaitingForImage")]
-    assert told(status(starting), starting) == []
-    assert told(status(starting), UP) == [("Normal", "Ready")]
-    assert told(status(UP), replace(UP, commit=OLD)) == [("Normal", "CommitChanged"), ("Normal", "RollingOut")]
-    assert told(status(UP), crashing) == [("Warning", "CrashLoopBackOff")]
-
-
-def test_an_event_belongs_to_its_pr_object_and_is_written_over_when_it_happens_again() -> None:
-    pr = {**PR_OBJECT, "metadata": {**PR_OBJECT["metadata"], "name": "x" * 250}}
-    first, second = (events_of(pr, status_of(UP, pr, now), now) for now in (NOW, LATER))
-    assert [event["metadata"] for event in first] == [event["metadata"] for event in second]
-    for event in first:
-        metadata: Any = event["metadata"]
-        assert len(metadata["name"]) <= 253
-        assert metadata["ownerReferences"][0]["uid"] == "0123456789"
-        assert metadata["ownerReferences"][0]["controller"] is False

@@ -8,13 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.flows.watched import APP, Watched, made, missing, watched
-from tests.flows.world import NAMESPACE, config_map, pr_object, review_app, settled, world
+from structlog.testing import capture_logs
+from tests.flows.watched import APP, OWN, Watched, missing, watched
+from tests.flows.world import NAMESPACE, config_map, deployment, made, pr_object, review_app, settled, world
 from tests.virtual import virtual_time
 
 from greenroom.adapters.writes import Counted
 from greenroom.local.storage.store import Store
-from greenroom.model.manifest import CONFIG_MAP, Kind, Manifest, Ref
+from greenroom.model.manifest import CONFIG_MAP, POD, Kind, Manifest, Ref
 from greenroom.model.watch import Change
 from greenroom.ports import Cluster, WatchEvent
 
@@ -39,9 +40,11 @@ class Account:
                 account.check(user, "patch")
                 return await super().adopt(manifest, manager=manager, former=former)
 
-            async def delete(self, ref: Ref, *, uid: str = "", grace_seconds: int | None = None) -> None:
+            async def delete(
+                self, ref: Ref, *, uid: str = "", resource_version: str = "", grace_seconds: int | None = None
+            ) -> None:
                 account.check(user, "delete")
-                await super().delete(ref, uid=uid, grace_seconds=grace_seconds)
+                await super().delete(ref, uid=uid, resource_version=resource_version, grace_seconds=grace_seconds)
 
         return Writer(store, partial(self._note, user))
 
@@ -76,6 +79,17 @@ async def test_the_objects_of_an_environment_are_written_in_the_name_of_its_acco
 
 
 @virtual_time
+async def test_where_an_account_writes_greenroom_asks_for_no_right_to_write(tmp_path: Path) -> None:
+    app = with_account(config_map(), deployment())
+    async with world(tmp_path, app, running=True, impersonating=Account(), opened=Watched.open) as here:
+        watched(here).refused = {CONFIG_MAP: missing("list", "configmaps"), POD: missing("watch", "pods")}
+        await made(here)
+        message = (await here.condition())["message"]
+        assert f"{OWN} may not list configmaps, watch pods in namespace {NAMESPACE}" in message
+        assert message.endswith('{apiGroups: [""], resources: [configmaps, pods], verbs: [get, list, watch]}')
+
+
+@virtual_time
 async def test_an_account_does_not_become_ours_when_its_review_app_goes_at_the_wrong_moment(tmp_path: Path) -> None:
     account, app = Account(), with_account(config_map())
     async with world(tmp_path, app, running=True, impersonating=account, opened=Watched.open) as here:
@@ -86,6 +100,22 @@ async def test_an_account_does_not_become_ours_when_its_review_app_goes_at_the_w
         await settled()
         assert set(await here.objects("ConfigMap")) == {"pr7"}
         assert account.wrote == {(USER, "apply", "ConfigMap")}
+
+
+@virtual_time
+async def test_no_right_to_write_is_asked_for_when_the_review_app_goes_at_the_wrong_moment(tmp_path: Path) -> None:
+    app = with_account(config_map())
+    with capture_logs() as logs:
+        async with world(tmp_path, app, running=True, impersonating=Account(), opened=Watched.open) as here:
+            watched(here).refused = {CONFIG_MAP: missing("list", "configmaps")}
+            watched(here).slow = 2
+            await here.apply(pr_object())
+            await asyncio.sleep(1)
+            await here.store.delete(APP)
+            await settled()
+    told = [line["message"] for line in logs if line["event"] == "readiness changed"]
+    assert [OWN in message for message in told] == [True, False]
+    assert "create" not in told[0]
 
 
 class Lagging(Store):
@@ -102,12 +132,14 @@ class Lagging(Store):
                 await asyncio.sleep(1)
             yield change
 
-    async def delete(self, ref: Ref, *, uid: str = "", grace_seconds: int | None = None) -> None:
+    async def delete(
+        self, ref: Ref, *, uid: str = "", resource_version: str = "", grace_seconds: int | None = None
+    ) -> None:
         if ref.kind == CONFIG_MAP:
             self.deletes += 1
             if self.forbidden:
                 raise missing("delete", "configmaps")
-        await super().delete(ref, uid=uid, grace_seconds=grace_seconds)
+        await super().delete(ref, uid=uid, resource_version=resource_version, grace_seconds=grace_seconds)
 
 
 @virtual_time

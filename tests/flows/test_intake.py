@@ -26,6 +26,7 @@ from tests.flows.world import (
     event,
     pr_object,
     review_app,
+    settled,
     world,
 )
 from tests.virtual import run, virtual_time
@@ -33,11 +34,12 @@ from tests.virtual import run, virtual_time
 from greenroom.flows.intake import Intake, Result
 from greenroom.local.storage.store import Store
 from greenroom.model.errors import Unavailable
-from greenroom.model.manifest import REVIEW_APP, Manifest, Ref, name_of, ref_of, table
+from greenroom.model.manifest import REVIEW_APP, Manifest, Ref, name_of, ref_of, table, uid_of
 from greenroom.model.pull import Action, PullEvent, PullRequest
 from greenroom.runtime.informer import Informers
 
 APP = review_app()
+SHOP = Ref(REVIEW_APP, NAMESPACE, "shop")
 
 
 async def results(here: World, *events: PullEvent) -> list[Result]:
@@ -221,6 +223,54 @@ def test_another_replica_that_is_told_something_newer_is_not_overwritten(
     run(race())
 
 
+class Forestalled(Store):
+    """A store in which something else happens just before the next status is written, or an object deleted."""
+
+    before_patch: Callable[[], Awaitable[object]] | None = None
+    before_delete: Callable[[], Awaitable[object]] | None = None
+
+    async def patch_status(self, ref: Ref, status: Manifest, *, resource_version: str = "") -> Manifest:
+        meanwhile, self.before_patch = self.before_patch, None
+        if meanwhile is not None:
+            await meanwhile()
+        return await super().patch_status(ref, status, resource_version=resource_version)
+
+    async def delete(
+        self, ref: Ref, *, uid: str = "", resource_version: str = "", grace_seconds: int | None = None
+    ) -> None:
+        meanwhile, self.before_delete = self.before_delete, None
+        if meanwhile is not None:
+            await meanwhile()
+        await super().delete(ref, uid=uid, resource_version=resource_version, grace_seconds=grace_seconds)
+
+
+@virtual_time
+async def test_what_another_replica_remembers_of_a_later_close_is_not_overwritten(tmp_path: Path) -> None:
+    async with world(tmp_path, APP, opened=Forestalled.open) as here:
+        assert isinstance(here.store, Forestalled)
+        other = Intake(here.store, here.informers, VirtualClock())
+        here.store.before_patch = lambda: other.handle(event("closed", B, second=2))
+        await here.intake.handle(event("closed", second=1))
+        await here.intake.handle(event("synchronize", B, second=1, before=A))
+        assert await here.prs() == {}
+        app = await here.store.get(SHOP)
+        assert table(app, "status", "closed") == {"7": f"2026-01-31T12:00:02Z closed::{B}"}
+
+
+@virtual_time
+async def test_a_pull_request_that_another_replica_reopens_meanwhile_keeps_its_environment(tmp_path: Path) -> None:
+    async with world(tmp_path, APP, opened=Forestalled.open) as here:
+        assert isinstance(here.store, Forestalled)
+        await here.intake.handle(event("opened"))
+        await settled()
+        before = uid_of(await here.pr())
+        other = Intake(here.store, here.informers, VirtualClock())
+        here.store.before_delete = lambda: other.handle(event("reopened", B, second=2))
+        assert await results(here, event("closed", second=1)) == [Result.UNCHANGED]
+        assert await here.prs() == {"shop-pr7": B}
+        assert uid_of(await here.pr()) == before
+
+
 class Slow(Store):
     """A store in which every write takes a second less than the one before."""
 
@@ -320,7 +370,7 @@ async def test_old_tombstones_are_cleared_away(tmp_path: Path) -> None:
         await here.intake.handle(event("closed", number=1))
         await here.intake.handle(event("closed", number=2, second=40 * 24 * 3600))
         await here.intake.handle(event("closed", number=3, second=40 * 24 * 3600))
-        app = await here.store.get(Ref(REVIEW_APP, NAMESPACE, "shop"))
+        app = await here.store.get(SHOP)
         closed = table(app, "status", "closed")
         assert set(closed) == {"2", "3"}
 

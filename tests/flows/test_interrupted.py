@@ -85,12 +85,14 @@ class Interrupted(Store):
         return await super().apply(manifest, manager=manager, force=force)
 
     @interruptible
-    async def delete(self, ref: Ref, *, uid: str = "", grace_seconds: int | None = None) -> None:
-        await super().delete(ref, uid=uid, grace_seconds=grace_seconds)
+    async def delete(
+        self, ref: Ref, *, uid: str = "", resource_version: str = "", grace_seconds: int | None = None
+    ) -> None:
+        await super().delete(ref, uid=uid, resource_version=resource_version, grace_seconds=grace_seconds)
 
     @interruptible
-    async def patch_status(self, ref: Ref, status: Manifest) -> Manifest:
-        return await super().patch_status(ref, status)
+    async def patch_status(self, ref: Ref, status: Manifest, *, resource_version: str = "") -> Manifest:
+        return await super().patch_status(ref, status, resource_version=resource_version)
 
 
 Work = Callable[[World], Awaitable[object]]

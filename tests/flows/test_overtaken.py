@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from tests.flows.watched import made
-from tests.flows.world import A, B, C, config_map, pr_object, review_app, settled, world
+from tests.contract.suite import with_metadata
+from tests.flows.world import NAMESPACE, A, B, C, config_map, made, pr_object, review_app, settled, world
 from tests.virtual import virtual_time
 
 from greenroom.flows.intake import MANAGER
 from greenroom.local.storage.store import Store
-from greenroom.model.manifest import CONFIG_MAP, Manifest, get, kind_of, name_of
+from greenroom.model.manifest import CONFIG_MAP, Json, Manifest, Ref, get, kind_of, name_of
 
 
 class Slow(Store):
@@ -36,6 +36,32 @@ async def test_the_status_of_a_deleted_environment_is_not_told_of_the_next_of_it
         assert told == A
         await settled()
         assert (await here.objects("ConfigMap"))["pr7"]["data"] == {"commit": A}
+
+
+class Replaced(Store):
+    """A store in which a PR object gives way to another of its name just before its first status is written."""
+
+    successor: Manifest | None = with_metadata(pr_object(B), namespace=NAMESPACE)
+    told: Json = None
+    """Of which commit the first status tells that was written."""
+
+    async def patch_status(self, ref: Ref, status: Manifest, *, resource_version: str = "") -> Manifest:
+        successor, self.successor = self.successor, None
+        if successor is not None:
+            await super().delete(ref)
+            await super().apply(successor, manager="test")
+        stored = await super().patch_status(ref, status, resource_version=resource_version)
+        self.told = self.told or get(stored, "status", "commit")
+        return stored
+
+
+@virtual_time
+async def test_a_status_is_not_told_of_what_took_the_environments_place_at_the_last_moment(tmp_path: Path) -> None:
+    async with world(tmp_path, review_app(config_map()), running=True, opened=Replaced.open) as here:
+        assert isinstance(here.store, Replaced)
+        await here.apply(pr_object(A))
+        await settled()
+        assert here.store.told == B
 
 
 @virtual_time

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.flows.watched import OWN, Watched, made, missing, watched
-from tests.flows.world import NAMESPACE, B, config_map, deployment, pr_object, review_app, settled, world
+from structlog.testing import capture_logs
+from tests.flows.watched import OWN, Watched, labelled, missing, watched
+from tests.flows.world import NAMESPACE, B, config_map, deployment, made, pr_object, review_app, settled, world
 from tests.virtual import run, virtual_time
 
 from greenroom.model.errors import Unavailable
@@ -28,6 +29,28 @@ async def test_a_kind_that_may_not_be_listed_is_told_at_once_with_the_rule_to_ad
         await asyncio.sleep(11)
         assert set(await here.objects("ConfigMap")) == {"pr7"}
         assert (await here.condition("Applied"))["status"] == "True"
+
+
+@pytest.mark.parametrize("seen", [set(), {DEPLOYMENT}, {POD, REPLICA_SET}])
+def test_all_rights_that_are_missing_to_look_are_told_at_once(tmp_path: Path, seen: set[Kind]) -> None:
+    async def look() -> Any:
+        app = review_app(config_map(), deployment())
+        async with world(tmp_path, app, running=True, opened=Watched.open) as here:
+            watched(here).refused = {kind: refusal for kind, refusal in UNSEEN.items() if kind not in seen}
+            await made(here)
+            return await here.condition()
+
+    message = run(look())["message"]
+    told = {kind for kind, refusal in UNSEEN.items() if str(refusal).partition("cannot ")[2] in message}
+    assert told == UNSEEN.keys() - seen
+
+
+UNSEEN = {
+    CONFIG_MAP: missing("list", "configmaps"),
+    DEPLOYMENT: missing("list", "deployments", "apps"),
+    REPLICA_SET: missing("list", "replicasets", "apps"),
+    POD: missing("list", "pods"),
+}
 
 
 @pytest.mark.parametrize("verb", ["list", "watch"])
@@ -67,6 +90,17 @@ async def test_a_kind_that_may_be_listed_and_not_watched_is_told_too(tmp_path: P
         assert await here.condition() == condition
         watched(here).unwatchable = {}
         await here.until("True", within=75)
+
+
+@virtual_time
+async def test_the_log_warns_once_of_a_watch_that_is_refused(tmp_path: Path) -> None:
+    with capture_logs() as logs:
+        async with world(tmp_path, review_app(config_map()), running=True, opened=Watched.open) as here:
+            watched(here).refused = {CONFIG_MAP: missing("list", "configmaps")}
+            await made(here)
+            await asyncio.sleep(300)
+    (line,) = (each for each in logs if each["log_level"] == "warning" and "watch" in each["event"])
+    assert (line["scope"], line["error"]) == (str(labelled(CONFIG_MAP)), f"{OWN} cannot list configmaps")
 
 
 @virtual_time

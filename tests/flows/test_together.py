@@ -7,13 +7,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.flows.world import NAMESPACE, A, B, World, config_map, event, pr_object, review_app, world
+from tests.flows.world import (
+    NAMESPACE,
+    A,
+    B,
+    VirtualClock,
+    World,
+    config_map,
+    event,
+    pr_object,
+    review_app,
+    settled,
+    world,
+)
 from tests.virtual import now, virtual_time
 
-from greenroom.flows.intake import MANAGER
+from greenroom.flows.intake import MANAGER, Intake
 from greenroom.flows.reconcile import LULL_SECONDS
 from greenroom.local.storage.store import Store
-from greenroom.model.manifest import CONFIG_MAP, PR, REVIEW_APP, Manifest, Ref, kind_of, name_of
+from greenroom.model.manifest import CONFIG_MAP, PR, REVIEW_APP, Manifest, Ref, kind_of, name_of, table
 
 APP = Ref(REVIEW_APP, NAMESPACE, "shop")
 HANGING = 1
@@ -25,16 +37,21 @@ class Slow(Store):
 
     patches = 0
     """Of ReviewApps."""
+    reads = 0
+
+    async def get(self, ref: Ref) -> Manifest:
+        self.reads += 1
+        return await super().get(ref)
 
     async def apply(self, manifest: Manifest, *, manager: str, force: bool = True) -> Manifest:
         if manager == MANAGER and kind_of(manifest) in (CONFIG_MAP, PR):
             await asyncio.sleep(3600 if name_of(manifest) == f"pr{HANGING}" else 1)
         return await super().apply(manifest, manager=manager, force=force)
 
-    async def patch_status(self, ref: Ref, status: Manifest) -> Manifest:
+    async def patch_status(self, ref: Ref, status: Manifest, *, resource_version: str = "") -> Manifest:
         await asyncio.sleep(1)
         self.patches += ref.kind == REVIEW_APP
-        return await super().patch_status(ref, status)
+        return await super().patch_status(ref, status, resource_version=resource_version)
 
 
 async def seen(here: World, *numbers: int) -> None:
@@ -90,6 +107,29 @@ async def test_pull_requests_that_are_closed_together_are_remembered_together(tm
         assert closed == {"closed": {str(number): f"2026-01-31T12:00:00Z closed::{A}" for number in range(100)}}
         assert here.store.patches <= 3
         assert now() <= 3
+
+
+@virtual_time
+async def test_pull_requests_that_are_closed_together_are_not_read_one_by_one(tmp_path: Path) -> None:
+    async with world(tmp_path, review_app(config_map()), opened=Slow.open) as here:
+        assert isinstance(here.store, Slow)
+        await seen(here, *range(100))
+        await settled()
+        before = here.store.reads
+        await asyncio.gather(*(here.intake.handle(event("closed", number=number)) for number in range(100)))
+        assert here.store.reads - before <= 3
+        assert await here.prs() == {}
+
+
+@virtual_time
+async def test_two_replicas_remember_together_what_they_are_told_at_once(tmp_path: Path) -> None:
+    async with world(tmp_path, review_app(config_map()), opened=Slow.open) as here:
+        assert isinstance(here.store, Slow)
+        replicas = here.intake, Intake(here.store, here.informers, VirtualClock())
+        closes = (replicas[number % 2].handle(event("closed", number=number)) for number in range(100))
+        await asyncio.gather(*closes)
+        assert len(table(await here.store.get(APP), "status", "closed")) == 100
+        assert here.store.patches <= 8
 
 
 @virtual_time

@@ -6,7 +6,7 @@ import asyncio
 from contextlib import closing
 from pathlib import Path
 
-from tests.flows.watched import APP, Watched, environments_watches, labelled, made, watched
+from tests.flows.watched import APP, Watched, environments_watches, labelled, watched
 from tests.flows.world import (
     NAMESPACE,
     A,
@@ -15,6 +15,7 @@ from tests.flows.world import (
     config_map,
     deployment,
     event,
+    made,
     pr_object,
     review_app,
     settled,
@@ -157,7 +158,9 @@ class Haunted(Store):
         owners: Json = [{**owner, "controller": True}]
         return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {**metadata, "ownerReferences": owners}}
 
-    async def delete(self, ref: Ref, *, uid: str = "", grace_seconds: int | None = None) -> None:
+    async def delete(
+        self, ref: Ref, *, uid: str = "", resource_version: str = "", grace_seconds: int | None = None
+    ) -> None:
         assert (ref, uid) == (Ref(CONFIG_MAP, NAMESPACE, "pr7"), "old")
         self.ghost = False
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.flows.watched import Watched, made, missing, watched
-from tests.flows.world import NAMESPACE, B, World, config_map, deployment, pr_object, review_app, settled, world
+from tests.flows.watched import Watched, missing, watched
+from tests.flows.world import NAMESPACE, B, World, config_map, deployment, made, pr_object, review_app, settled, world
 from tests.virtual import virtual_time
 
 from greenroom.flows.intake import MANAGER
@@ -94,10 +94,12 @@ async def test_losing_the_right_to_watch_deletes_nothing(tmp_path: Path) -> None
 class Uninstalled(Failing):
     """A store in which somebody uninstalls the databases' CRD, and their objects with it, after they were made."""
 
-    async def delete(self, ref: Ref, *, uid: str = "", grace_seconds: int | None = None) -> None:
+    async def delete(
+        self, ref: Ref, *, uid: str = "", resource_version: str = "", grace_seconds: int | None = None
+    ) -> None:
         if ref.kind == DATABASE:
             raise UnknownKind("no such kind")
-        await super().delete(ref, uid=uid, grace_seconds=grace_seconds)
+        await super().delete(ref, uid=uid, resource_version=resource_version, grace_seconds=grace_seconds)
 
 
 @virtual_time
@@ -135,7 +137,9 @@ class Versions(Store):
         kind = kind_of(manifest)
         return _served(await super().apply(_served(manifest, _stored(kind)), manager=manager, force=force), kind)
 
-    async def delete(self, ref: Ref, *, uid: str = "", grace_seconds: int | None = None) -> None:
+    async def delete(
+        self, ref: Ref, *, uid: str = "", resource_version: str = "", grace_seconds: int | None = None
+    ) -> None:
         stored = Ref(_stored(ref.kind), ref.namespace, ref.name)
         await super().delete(stored, uid=uid, grace_seconds=grace_seconds)
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from tests.flows.world import NAMESPACE, World, pr_object, settled
+from tests.flows.world import NAMESPACE, World
 
 from greenroom.local.storage.store import Store
 from greenroom.model.errors import ClusterError, Forbidden
@@ -71,8 +71,3 @@ def environments_watches(here: World) -> set[Scope]:
 def missing(verb: str, resource: str, group: str = "", user: str = OWN) -> Forbidden:
     permission = Permission(user, verb, group, resource, NAMESPACE)
     return Forbidden(f"{user} cannot {verb} {resource}", permission=permission)
-
-
-async def made(here: World) -> None:
-    await here.apply(pr_object())
-    await settled()

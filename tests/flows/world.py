@@ -169,3 +169,19 @@ async def world(
 async def settled() -> None:
     """Let everything that is under way come to its end, in virtual time."""
     await asyncio.sleep(5)
+
+
+async def made(here: World, manifest: Any = None) -> None:
+    """A PR object, and what comes of it."""
+    await here.apply(manifest or pr_object())
+    await settled()
+
+
+async def push(here: World, commit: str) -> None:
+    await here.apply(pr_object(commit))
+    await settled()
+
+
+async def names(here: World) -> set[str]:
+    """Of the ConfigMaps."""
+    return set(await here.objects("ConfigMap"))

@@ -34,7 +34,7 @@ class Shelf:
         self.fails: Exception | None = None
         self.events: asyncio.Queue[WatchEvent] = asyncio.Queue()
         self.watchers = 0
-        self.deleted: list[tuple[Ref, str, int | None]] = []
+        self.deleted: list[tuple[Ref, str, str, int | None]] = []
 
     def put(self, kind: Kind, namespace: str, name: str, **fields: Any) -> Manifest:
         metadata = {"name": name, "namespace": namespace}
@@ -79,11 +79,13 @@ class Shelf:
     async def adopt(self, manifest: Manifest, *, manager: str, former: str) -> Manifest:
         raise NotImplementedError  # the API has no such request
 
-    async def delete(self, ref: Ref, *, uid: str = "", grace_seconds: int | None = None) -> None:
+    async def delete(
+        self, ref: Ref, *, uid: str = "", resource_version: str = "", grace_seconds: int | None = None
+    ) -> None:
         self._fail()
-        self.deleted.append((ref, uid, grace_seconds))
+        self.deleted.append((ref, uid, resource_version, grace_seconds))
 
-    async def patch_status(self, ref: Ref, status: Manifest) -> Manifest:
+    async def patch_status(self, ref: Ref, status: Manifest, *, resource_version: str = "") -> Manifest:
         return {**await self.get(ref), "status": status}
 
     def _fail(self) -> None:

@@ -202,13 +202,12 @@ async def test_a_method_that_is_not_served_is_said(client: aiohttp.ClientSession
 @pytest.mark.parametrize(
     ("query", "body", "expected"),
     [
-        ("", {}, ("", None)),
-        ("", {"preconditions": {"uid": "u"}, "gracePeriodSeconds": 0}, ("u", 0)),
-        ("?gracePeriodSeconds=5", {}, ("", 5)),
+        ("", {}, ("", "", None)),
+        ("", {"preconditions": {"uid": "u", "resourceVersion": "1"}, "gracePeriodSeconds": 0}, ("u", "1", 0)),
+        ("?gracePeriodSeconds=5", {}, ("", "", 5)),
         ("?propagationPolicy=Orphan", {}, None),
         ("?dryRun=All", {}, None),
         ("", {"propagationPolicy": "Orphan"}, None),
-        ("", {"preconditions": {"resourceVersion": "1"}}, None),
         ("", {"gracePeriodSeconds": -1}, None),
     ],
 )

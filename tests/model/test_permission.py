@@ -11,6 +11,7 @@ from greenroom.model.errors import MESSAGE_LIMIT
 from greenroom.model.permission import Permission, explained, rules
 
 GREENROOM = "system:serviceaccount:greenroom:greenroom"
+PREVIEWS = "system:serviceaccount:pr-env:previews"
 READ = ["get", "list", "watch"]
 MANAGE = ["create", "delete", "get", "list", "patch", "watch"]
 
@@ -21,8 +22,8 @@ def missing(verb: str, group: str, resource: str, namespace: str = "pr-env", nam
 
 def test_a_person_is_told_who_may_not_do_what_where_and_the_rule_to_add() -> None:
     assert explained([missing("patch", "apps", "deployments")]) == (
-        "system:serviceaccount:greenroom:greenroom may not patch deployments.apps in namespace pr-env;"
-        " add to a Role bound to it there:"
+        "system:serviceaccount:greenroom:greenroom may not patch deployments.apps in namespace pr-env"
+        " (is it in the chart's environments.namespaces?); add to a Role bound to it there:"
         " {apiGroups: [apps], resources: [deployments], verbs: [create, delete, get, list, patch, watch]}"
     )
 
@@ -36,12 +37,12 @@ def test_what_is_missing_everywhere_takes_a_cluster_role() -> None:
 
 def test_a_subresource_is_named_with_its_resource() -> None:
     told = explained([missing("patch", "kubetempura.mercari.com", "prs/status")])
-    assert "may not patch prs.kubetempura.mercari.com/status in namespace pr-env;" in told
+    assert "may not patch prs.kubetempura.mercari.com/status in namespace pr-env " in told
 
 
 def test_an_account_that_may_not_be_impersonated_is_named() -> None:
-    told = explained([missing("impersonate", "", "serviceaccounts", name="previews")])
-    assert 'may not impersonate serviceaccounts "previews" in namespace pr-env;' in told
+    told = explained([missing("impersonate", "", "serviceaccounts", name="previews")], writer=PREVIEWS)
+    assert 'may not impersonate serviceaccounts "previews" in namespace pr-env ' in told
 
 
 @pytest.mark.parametrize(
@@ -78,6 +79,30 @@ def test_the_rule_to_impersonate_is_for_that_account_only(name: str) -> None:
     }
 
 
+@pytest.mark.parametrize("verb", READ)
+@pytest.mark.parametrize(("group", "resource"), [("apps", "deployments"), ("", "secrets"), ("", "pods")])
+def test_where_another_account_writes_greenroom_is_to_be_granted_no_more_than_to_look(
+    verb: str, group: str, resource: str
+) -> None:
+    told = explained([missing(verb, group, resource)], writer=PREVIEWS)
+    assert rules_in(told) == [{"apiGroups": [group], "resources": [resource], "verbs": READ}]
+
+
+def test_the_account_that_writes_is_to_be_granted_all_that_it_needs() -> None:
+    told = explained([Permission(PREVIEWS, "patch", "apps", "deployments", "pr-env")], writer=PREVIEWS)
+    assert rules_in(told) == [{"apiGroups": ["apps"], "resources": ["deployments"], "verbs": MANAGE}]
+
+
+@pytest.mark.parametrize(
+    ("user", "writer", "value"),
+    [(GREENROOM, "", "namespaces"), (GREENROOM, PREVIEWS, "serviceAccounts"), (PREVIEWS, PREVIEWS, "")],
+)
+def test_the_value_of_the_chart_that_is_usually_wrong_is_named(user: str, writer: str, value: str) -> None:
+    told = explained([Permission(user, "patch", "apps", "deployments", "pr-env")], writer=writer)
+    assert ("chart" in told) == bool(value)
+    assert f"environments.{value}" in told or not value
+
+
 def test_the_rule_is_whole_whatever_the_names() -> None:
     plural, group = "x" * 63, "g" * 189  # a CRD's name, the two with a dot between, has 253 characters at most
     permission = Permission("u" * 2000, "deletecollection", group, f"{plural}/status", "n" * 63)
@@ -101,9 +126,10 @@ def test_what_one_role_is_to_grant_is_told_together() -> None:
     deeds = (
         "list virtualnodes.appmesh.k8s.aws, list gatewayroutes.appmesh.k8s.aws, list pods, create pods, list services"
     )
-    before, colon, after = told.partition(": {")
-    assert before == f"{GREENROOM} may not {deeds} in namespace pr-env; add to a Role bound to it there"
-    assert yaml.safe_load(f"[{colon[2:]}{after}]") == [
+    before = told.partition(": {")[0]
+    assert before.startswith(f"{GREENROOM} may not {deeds} in namespace pr-env (")
+    assert before.endswith("); add to a Role bound to it there")
+    assert rules_in(told) == [
         {"apiGroups": [mesh], "resources": ["gatewayroutes", "virtualnodes"], "verbs": MANAGE},
         {"apiGroups": [""], "resources": ["pods", "services"], "verbs": MANAGE},
     ]
@@ -121,6 +147,10 @@ def test_what_there_is_no_room_for_is_told_another_time() -> None:
 def test_each_account_is_told_with_its_own_rule() -> None:
     accounts = [missing("impersonate", "", "serviceaccounts", name=name) for name in ("one", "two")]
     assert [yaml.safe_load(rule)["resourceNames"] for rule in rules(accounts)] == [["one"], ["two"]]
+
+
+def rules_in(told: str) -> Any:
+    return yaml.safe_load(f"[{{{told.partition(': {')[2]}]")
 
 
 def granted(permission: Permission) -> Any:

@@ -139,10 +139,12 @@ class ModelCluster:
     async def adopt(self, manifest: Manifest, *, manager: str, former: str) -> Manifest:
         _not_asked()
 
-    async def delete(self, ref: Ref, *, uid: str = "", grace_seconds: int | None = None) -> None:
+    async def delete(
+        self, ref: Ref, *, uid: str = "", resource_version: str = "", grace_seconds: int | None = None
+    ) -> None:
         _not_asked()
 
-    async def patch_status(self, ref: Ref, status: Manifest) -> Manifest:
+    async def patch_status(self, ref: Ref, status: Manifest, *, resource_version: str = "") -> Manifest:
         _not_asked()
 
 

@@ -13,6 +13,8 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
+from structlog.contextvars import merge_contextvars
+from structlog.testing import capture_logs
 from tests.flows.world import REPOSITORY, A, B, World, review_app, world
 
 from greenroom.core.webhook import BODY_LIMIT, signature
@@ -122,7 +124,12 @@ async def test_other_events_are_good_and_ignored(tmp_path: Path, change: dict[st
 async def test_a_repository_that_nobody_named_is_said_to_be_so(tmp_path: Path) -> None:
     async with site(tmp_path) as there:
         body = delivery().replace(REPOSITORY.encode(), b"https://github.com/someone/else")
-        assert await there.post(body) == (200, {"ignored": "no ReviewApp is for https://github.com/someone/else"})
+        with capture_logs([merge_contextvars]) as logs:
+            assert await there.post(body) == (200, {"ignored": "no ReviewApp is for https://github.com/someone/else"})
+        (line,) = logs
+        assert (line["log_level"], line["event"]) == ("info", "delivery wanted by no ReviewApp")
+        assert line["repository"] == "https://github.com/someone/else"
+        assert line["pull_request"] == "https://github.com/someone/else/pull/7"
 
 
 class Down(Store):

@@ -122,21 +122,24 @@ class KubeCluster:
         async with self._application(manifest, manager) as application:
             return _stripped(await application.adopt(former))
 
-    async def delete(self, ref: Ref, *, uid: str = "", grace_seconds: int | None = None) -> None:
+    async def delete(
+        self, ref: Ref, *, uid: str = "", resource_version: str = "", grace_seconds: int | None = None
+    ) -> None:
         options: dict[str, Json] = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
-        if uid:
-            options["preconditions"] = {"uid": uid}
+        known = {"uid": uid, "resourceVersion": resource_version}
+        options["preconditions"] = {name: value for name, value in known.items() if value}
         if grace_seconds is not None:
             options["gracePeriodSeconds"] = grace_seconds
         async with self._served(ref.kind) as resource:
             await self._server.request("DELETE", _object_path(resource, ref), body=options)
 
-    async def patch_status(self, ref: Ref, status: Manifest) -> Manifest:
+    async def patch_status(self, ref: Ref, status: Manifest, *, resource_version: str = "") -> Manifest:
+        metadata: Manifest = {"metadata": {"resourceVersion": resource_version}} if resource_version else {}
         async with self._served(ref.kind) as resource:
             answer = await self._server.request(
                 "PATCH",
                 f"{_object_path(resource, ref)}/status",
-                body={"status": status},
+                body={**metadata, "status": status},
                 headers={"Content-Type": MERGE_PATCH},
             )
         return _stripped(answer)

@@ -40,11 +40,13 @@ class _Passing:
     async def adopt(self, manifest: Manifest, *, manager: str, former: str) -> Manifest:
         return await self._cluster.adopt(manifest, manager=manager, former=former)
 
-    async def delete(self, ref: Ref, *, uid: str = "", grace_seconds: int | None = None) -> None:
-        await self._cluster.delete(ref, uid=uid, grace_seconds=grace_seconds)
+    async def delete(
+        self, ref: Ref, *, uid: str = "", resource_version: str = "", grace_seconds: int | None = None
+    ) -> None:
+        await self._cluster.delete(ref, uid=uid, resource_version=resource_version, grace_seconds=grace_seconds)
 
-    async def patch_status(self, ref: Ref, status: Manifest) -> Manifest:
-        return await self._cluster.patch_status(ref, status)
+    async def patch_status(self, ref: Ref, status: Manifest, *, resource_version: str = "") -> Manifest:
+        return await self._cluster.patch_status(ref, status, resource_version=resource_version)
 
 
 class Fenced(_Passing):
@@ -66,13 +68,15 @@ class Fenced(_Passing):
         self._check()
         return await super().adopt(manifest, manager=manager, former=former)
 
-    async def delete(self, ref: Ref, *, uid: str = "", grace_seconds: int | None = None) -> None:
+    async def delete(
+        self, ref: Ref, *, uid: str = "", resource_version: str = "", grace_seconds: int | None = None
+    ) -> None:
         self._check()
-        await super().delete(ref, uid=uid, grace_seconds=grace_seconds)
+        await super().delete(ref, uid=uid, resource_version=resource_version, grace_seconds=grace_seconds)
 
-    async def patch_status(self, ref: Ref, status: Manifest) -> Manifest:
+    async def patch_status(self, ref: Ref, status: Manifest, *, resource_version: str = "") -> Manifest:
         self._check()
-        return await super().patch_status(ref, status)
+        return await super().patch_status(ref, status, resource_version=resource_version)
 
     def _check(self) -> None:
         if not self._may_write():
@@ -95,11 +99,19 @@ class Counted(_Passing):
     async def adopt(self, manifest: Manifest, *, manager: str, former: str) -> Manifest:
         return await self._counted("apply", kind_of(manifest), super().adopt(manifest, manager=manager, former=former))
 
-    async def delete(self, ref: Ref, *, uid: str = "", grace_seconds: int | None = None) -> None:
-        await self._counted("delete", ref.kind, super().delete(ref, uid=uid, grace_seconds=grace_seconds))
+    async def delete(
+        self, ref: Ref, *, uid: str = "", resource_version: str = "", grace_seconds: int | None = None
+    ) -> None:
+        await self._counted(
+            "delete",
+            ref.kind,
+            super().delete(ref, uid=uid, resource_version=resource_version, grace_seconds=grace_seconds),
+        )
 
-    async def patch_status(self, ref: Ref, status: Manifest) -> Manifest:
-        return await self._counted("patch_status", ref.kind, super().patch_status(ref, status))
+    async def patch_status(self, ref: Ref, status: Manifest, *, resource_version: str = "") -> Manifest:
+        return await self._counted(
+            "patch_status", ref.kind, super().patch_status(ref, status, resource_version=resource_version)
+        )
 
     async def _counted(self, verb: str, kind: Kind, write: Awaitable[_T]) -> _T:
         try:

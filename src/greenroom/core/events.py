@@ -1,7 +1,9 @@
-"""What happened to an environment, as Kubernetes Events: one for each transition of its status.
+"""What happened to an environment, as Kubernetes Events: one for each transition of its status, and for each news.
 
 An Event's name is made from the PR object and the reason, so that an environment has at most one Event of each reason,
-however often it happens; it belongs to the PR object and goes with it.
+however often it happens; it belongs to the PR object and goes with it. It is written anew when another object,
+container or image is concerned, and not when the same is said with other numbers or in other words of the kubelet's: a
+pod that crashes all week would be told of all week.
 """
 
 from __future__ import annotations
@@ -10,7 +12,8 @@ import re
 from collections.abc import Iterator
 from datetime import datetime
 
-from greenroom.core.status import FAILURES, READY
+from greenroom.core import health
+from greenroom.core.status import FAILURES, PROBLEMS, READY
 from greenroom.model.manifest import (
     EVENT,
     Json,
@@ -30,6 +33,14 @@ _NO_LETTER = re.compile(r"[^a-z]")  # reasons of Kubernetes' own conditions may 
 _NAME_LIMIT = 253
 _SHORT = 7
 
+_PROGRESS = frozenset({health.ROLLING_OUT, health.NOT_READY, health.WAITING_FOR_ROUTE})
+"""Told once, however it goes on: when it is over, that is told."""
+_CONCERNED = 2
+"""Parts of a message of ``core.health`` that say what it is about: the object, and its container, image or reason. What
+follows is in the words of others."""
+_NUMBER = re.compile(r"(?<![\w:./-])\d[\w.:/]*")
+"""A count, a time or an address, and no part of a name."""
+
 
 def events_of(pr: Manifest, status: Manifest, now: datetime) -> list[Manifest]:
     """The Events that tell of the change from the status of ``pr`` to ``status``."""
@@ -42,9 +53,23 @@ def _transitions(pr: Manifest, status: Manifest) -> Iterator[tuple[str, str]]:
         yield "Created", f"the environment is made for commit {after[:_SHORT]}" if after else "the environment is made"
     elif before != after:
         yield "CommitChanged", f"commit {after[:_SHORT]} is wanted instead of {before[:_SHORT]}"
+    if news := readiness(pr, status):
+        yield news
+
+
+def readiness(pr: Manifest, status: Manifest) -> tuple[str, str] | None:
+    """Reason and message of ``Ready`` in ``status``, if that is news to whoever has read the status of ``pr``."""
     was, is_ = condition_of(pr, READY), condition_of({"status": status}, READY)
-    if (text(was, "status"), text(was, "reason")) != (text(is_, "status"), text(is_, "reason")):
-        yield text(is_, "reason"), text(is_, "message")
+    return (text(is_, "reason"), text(is_, "message")) if _gist(was) != _gist(is_) else None
+
+
+def _gist(condition: Manifest) -> tuple[str, str, str]:
+    reason, message = text(condition, "reason"), text(condition, "message")
+    if reason in _PROGRESS:
+        message = ""
+    elif reason not in PROBLEMS:
+        message = ": ".join(message.split(": ")[:_CONCERNED])
+    return text(condition, "status"), reason, _NUMBER.sub("", message)
 
 
 def _event(pr: Manifest, reason: str, message: str, now: datetime) -> Manifest:

@@ -28,8 +28,13 @@ INVALID_TEMPLATE = "InvalidTemplate"
 INVALID_PR = "InvalidPR"
 REVIEW_APP_NOT_FOUND = "ReviewAppNotFound"
 
+PROBLEMS = frozenset(
+    {APPLY_FAILED, MISSING_PERMISSION, INVALID_TEMPLATE, INVALID_PR, REVIEW_APP_NOT_FOUND, TAKEN, IMMUTABLE, REPLACING}
+)
+"""Why the cluster does not hold what it should. All other reasons are what the objects that it holds say."""
+
 FAILURES = frozenset(
-    {APPLY_FAILED, MISSING_PERMISSION, INVALID_TEMPLATE, INVALID_PR, REVIEW_APP_NOT_FOUND, TAKEN, IMMUTABLE}
+    PROBLEMS - {REPLACING}
     | {health.UNSCHEDULABLE, health.NOT_LISTENING, health.DEADLINE_EXCEEDED, health.JOB_FAILED, health.REPLICA_FAILURE}
     | health.CONTAINER_REASONS
 )
@@ -55,7 +60,7 @@ _SHORT = 7
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Why the cluster does not hold what it should. ``message`` names the object, or the ``permission`` it takes."""
+    """``message`` names the object; with a ``permission``, that is what is told."""
 
     reason: str
     message: str
@@ -64,20 +69,23 @@ class Problem:
 
 def problem_of(ref: Ref, error: ClusterError) -> Problem:
     """What to say of an object that the cluster did not take, list, or delete."""
-    if isinstance(error, Forbidden) and error.permission is not None:
-        return Problem(MISSING_PERMISSION, explained([error.permission]), error.permission)
-    return Problem(APPLY_FAILED, f"{ref}: {error}")
+    permission = error.permission if isinstance(error, Forbidden) else None
+    return Problem(MISSING_PERMISSION if permission else APPLY_FAILED, f"{ref}: {error}", permission)
 
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What a reconcile found. Healths and records are of the children; ``left`` are braces that were left alone."""
+    """What a reconcile found. Healths and records are of the children; ``unseen`` is why the health of some cannot be
+    told, now or once they are applied; ``left`` are braces that were left alone. ``writer`` is the user in whose name
+    the children are written, ``""`` for Greenroom itself."""
 
     generation: int
     commit: str = ""
     shown_commit: str = ""
     url: str = ""
+    writer: str = ""
     problems: tuple[Problem, ...] = ()
+    unseen: tuple[Problem, ...] = ()
     healths: tuple[Health, ...] = ()
     records: tuple[Record, ...] = ()
     left: tuple[str, ...] = ()
@@ -135,28 +143,31 @@ class _Condition:
 
 
 def _ready(findings: Findings) -> _Condition:
-    trouble = _refused(findings) or _worst(findings)
+    trouble = _refused([*findings.problems, *findings.unseen], findings.writer) or _worst(findings)
     if trouble is None:
         return _Condition(READY, True, READY, _shows(findings))
     reason, message = trouble
     return _Condition(READY, False, reason, message + _still_shown(findings))
 
 
-def _refused(findings: Findings) -> tuple[str, str] | None:
-    if not findings.problems:
+def _refused(problems: Sequence[Problem], writer: str) -> tuple[str, str] | None:
+    if not problems:
         return None
-    problems = sorted(findings.problems, key=lambda problem: problem.reason not in FAILURES)
-    return problems[0].reason, _listed(_messages(problems))
+    ordered = sorted(problems, key=lambda problem: problem.reason not in FAILURES)
+    return ordered[0].reason, _listed(_messages(ordered, writer))
 
 
-def _messages(problems: Iterable[Problem]) -> list[str]:
+def _messages(problems: Iterable[Problem], writer: str) -> list[str]:
     """One of each problem, and one of all permissions that a single Role is to grant."""
     together: dict[tuple[str, ...], list[Permission]] = {}
     for problem in problems:
         missing = problem.permission
         alike = (missing.user, missing.namespace) if missing else (problem.message,)
         together.setdefault(alike, []).extend([missing] if missing else [])
-    return [explained(permissions) if permissions else message for (message, *_), permissions in together.items()]
+    return [
+        explained(permissions, writer=writer) if permissions else message
+        for (message, *_), permissions in together.items()
+    ]
 
 
 def _worst(findings: Findings) -> tuple[str, str] | None:
@@ -176,7 +187,7 @@ def _urgency(found: Health) -> tuple[bool, int, str]:
 
 
 def _applied(findings: Findings) -> _Condition:
-    refused = _refused(findings)
+    refused = _refused(findings.problems, findings.writer)
     if refused is not None:
         return _Condition(APPLIED, False, *refused)
     count = len(findings.records)

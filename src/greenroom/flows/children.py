@@ -93,11 +93,26 @@ class Kinds:
 
 @dataclass(slots=True)
 class Settled:
-    """What the cluster holds now, what it does not and why, and the errors, of which some want another try."""
+    """What the cluster holds now, what it does not and why, of what the health cannot be told and why, and the errors,
+    of which some want another try."""
 
     records: list[Record] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    unseen: list[Problem] = field(default_factory=list)
     errors: list[ClusterError] = field(default_factory=list)
+
+    @classmethod
+    def untouched(cls, known: Mapping[Ref, Record], kinds: Kinds, *problems: Problem) -> Settled:
+        """Where everything stays as the inventory has it."""
+        settled = cls([*known.values()], [*problems])
+        settled.look(known, kinds)
+        return settled
+
+    def look(self, refs: Iterable[Ref], kinds: Kinds) -> None:
+        for ref in refs:
+            for error in kinds.blindness(ref.kind):
+                self.unseen.append(problem_of(ref, error))
+                self.errors.append(error)
 
     def failed(self, ref: Ref, error: ClusterError) -> None:
         self.problems.append(problem_of(ref, error))
@@ -204,7 +219,8 @@ class Children:
         for ref, result in results.items():
             if isinstance(result, ClusterError):
                 _account(settled, ref, result, known.get(ref))
-        settled.errors += (error for record in settled.records for error in kinds.blindness(record.ref.kind))
+        # Of what is yet to be applied, too: a person is to learn at once of all rights that are missing.
+        settled.look(dict.fromkeys([*map(ref_of, desired), *(record.ref for record in settled.records)]), kinds)
         return settled
 
     async def clear(self, uid: str, writer: Cluster) -> None:

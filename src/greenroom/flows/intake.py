@@ -10,10 +10,11 @@ between has decided already: ``flows.reconcile`` deletes a PR object that its Re
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
+from typing import TypeVar
 from weakref import WeakValueDictionary
 
 from greenroom.core import gate
@@ -34,6 +35,7 @@ from greenroom.model.manifest import (
     table,
     text,
     uid_of,
+    version_of,
 )
 from greenroom.model.pull import PullEvent, PullRequest
 from greenroom.model.reviewapp import ReviewApp
@@ -42,6 +44,8 @@ from greenroom.ports import Clock, Cluster
 from greenroom.runtime.backoff import Backoff
 from greenroom.runtime.informer import Informers
 from greenroom.runtime.joined import Joined
+
+T = TypeVar("T")
 
 MANAGER = "greenroom"
 ATTEMPTS = 8
@@ -139,19 +143,15 @@ class Intake:
         return sorted(ref_of(app) for app in apps if gate.canonical(_repository(app)) == repository)
 
     async def _settle(self, app: Ref, event: PullEvent) -> Outcome:
-        """Read, decide, write; and anew when somebody else wrote in between."""
-        for attempt in range(1, ATTEMPTS):
-            try:
-                return await self._settle_once(app, event)
-            except Conflict:
-                await asyncio.sleep(CONTENDED.delay(attempt))
-        return await self._settle_once(app, event)
-
-    async def _settle_once(self, app: Ref, event: PullEvent) -> Outcome:
+        """Read, decide, write."""
         try:
-            return await self._decide(await self._read(app, event), app)
+            return await _while_others_write(lambda is_first: self._settle_once(app, event, from_copies=is_first))
         except NotFound:
             return Outcome(app, Result.REFUSED, "the ReviewApp was deleted just now, or its namespace is being deleted")
+
+    async def _settle_once(self, app: Ref, event: PullEvent, *, from_copies: bool) -> Outcome:
+        state = self._copied(app, event) if from_copies else None
+        return await self._decide(state or await self._read(app, event), app)
 
     async def _decide(self, state: _State, app: Ref) -> Outcome:
         refusal = gate.refusal(state.pull, _review_app(state.app))
@@ -163,23 +163,29 @@ class Intake:
             return Outcome(app, await self._retire(state), refusal.message)
         return Outcome(app, Result.REFUSED, refusal.message)
 
+    def _copied(self, app_ref: Ref, event: PullEvent) -> _State | None:
+        """What the informers know of a pull request that is closed, if they know its PR object.
+
+        That saves a request for each of many. A copy may be old: but nothing is deleted in another version than that
+        of the copy, and a tombstone that is not the newest does no harm.
+        """
+        app, pr = self._informers.get(app_ref), self._informers.get(_pr_ref(app_ref, event))
+        if app is None or pr is None:
+            return None
+        state = _state(app, pr, event)
+        return None if state.pull.open else state
+
     async def _read(self, app_ref: Ref, event: PullEvent) -> _State:
         """From the cluster itself: an informer's copy may be older than the last delivery's writes.
 
         The ReviewApp comes last: should another replica close the pull request right now, either its tombstone is
         seen, or the PR object has changed since it was read.
         """
-        ref = Ref(PR, app_ref.namespace, pr_name(app_ref.name, event.pull.number))
         try:
-            pr: Manifest | None = await self._cluster.get(ref)
+            pr: Manifest | None = await self._cluster.get(_pr_ref(app_ref, event))
         except NotFound:
             pr = None
-        app = await self._read_app(app_ref, None)
-        recorded = Knowledge.parse(annotations_of(pr).get(OBSERVED, "")) if pr is not None else None
-        buried = Knowledge.parse(text(app, "status", "closed", str(event.pull.number)))
-        known = join(Knowledge.of(event), recorded, buried)
-        pull = replace(event.pull, head=known.head, open=known.is_open)
-        return _State(app, pr, ref, recorded, buried, known, pull)
+        return _state(await self._read_app(app_ref, None), pr, event)
 
     async def _admit(self, state: _State) -> Result:
         if state.pr is not None and is_deleting(state.pr):
@@ -195,13 +201,45 @@ class Intake:
         if state.pr is None:
             return Result.UNCHANGED
         try:
-            await self._cluster.delete(state.ref, uid=uid_of(state.pr))
+            await self._cluster.delete(state.ref, resource_version=version_of(state.pr))
         except NotFound:
             return Result.UNCHANGED
         return Result.DELETED
 
     async def _write_tombstones(self, app: Ref, states: Sequence[_State]) -> Manifest:
-        return await self._cluster.patch_status(app, {"closed": _tombstones(states)})
+        """Over those only that were read: another replica may write newer ones."""
+
+        async def write(is_first: bool) -> Manifest:
+            copy = self._informers.get(app) if is_first else None
+            present = copy or await self._cluster.get(app)
+            closed = _tombstones(present, states)
+            return await self._cluster.patch_status(app, {"closed": closed}, resource_version=version_of(present))
+
+        written = await _while_others_write(write)
+        self._informers.observe(written)  # for those who come next
+        return written
+
+
+async def _while_others_write(attempt: Callable[[bool], Awaitable[T]]) -> T:
+    """Try with True, and then, as long as somebody else writes in between, with False."""
+    for number in range(1, ATTEMPTS):
+        try:
+            return await attempt(number == 1)
+        except Conflict:
+            await asyncio.sleep(CONTENDED.delay(number))
+    return await attempt(False)
+
+
+def _pr_ref(app: Ref, event: PullEvent) -> Ref:
+    return Ref(PR, app.namespace, pr_name(app.name, event.pull.number))
+
+
+def _state(app: Manifest, pr: Manifest | None, event: PullEvent) -> _State:
+    recorded = Knowledge.parse(annotations_of(pr).get(OBSERVED, "")) if pr is not None else None
+    buried = Knowledge.parse(text(app, "status", "closed", str(event.pull.number)))
+    known = join(Knowledge.of(event), recorded, buried)
+    pull = replace(event.pull, head=known.head, open=known.is_open)
+    return _State(app, pr, _pr_ref(ref_of(app), event), recorded, buried, known, pull)
 
 
 def _repository(app: Manifest) -> str:
@@ -229,7 +267,7 @@ def _pr_object(state: _State, received: datetime) -> Manifest:
     }
     if state.pr is not None:
         metadata["uid"] = uid_of(state.pr)
-        metadata["resourceVersion"] = text(state.pr, "metadata", "resourceVersion")
+        metadata["resourceVersion"] = version_of(state.pr)
     return {
         "apiVersion": PR.api_version,
         "kind": PR.name,
@@ -242,9 +280,9 @@ def _pr_object(state: _State, received: datetime) -> Manifest:
     }
 
 
-def _tombstones(states: Sequence[_State]) -> Mapping[str, Json]:
+def _tombstones(app: Manifest, states: Sequence[_State]) -> Mapping[str, Json]:
     """A merge patch: the pull requests' own, and away with those nobody needs any more."""
-    known = table(states[-1].app, "status", "closed")
-    closed = {key: value for key, value in known.items() if isinstance(value, str)}
-    own = {str(state.pull.number): str(state.known) for state in states}
+    closed = {key: value for key, value in table(app, "status", "closed").items() if isinstance(value, str)}
+    knowledge = {str(state.pull.number): state.known for state in states}
+    own = {key: str(join(known, Knowledge.parse(closed.get(key, "")))) for key, known in knowledge.items()}
     return {**dict.fromkeys(outdated(closed) - own.keys()), **own}

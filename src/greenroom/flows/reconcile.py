@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import structlog
 
 from greenroom.core import status
-from greenroom.core.events import events_of
-from greenroom.core.health import Health, assess, shown_commit
+from greenroom.core.events import events_of, readiness
+from greenroom.core.health import assess, shown_commit
 from greenroom.core.ordering import OBSERVED, Knowledge, join
 from greenroom.core.plan import Record, inventory_of
 from greenroom.core.status import Findings, Problem
@@ -42,6 +42,7 @@ from greenroom.model.manifest import (
     table,
     text,
     uid_of,
+    version_of,
 )
 from greenroom.model.reviewapp import ACCOUNT_NAME, ReviewApp
 from greenroom.model.watch import Scope
@@ -188,7 +189,7 @@ class Reconcile:
         try:
             pr = await self._cluster.get(ref)  # ours may be a copy from before it was reopened
             if self._is_closed(pr):
-                await self._cluster.delete(ref, uid=uid_of(pr))
+                await self._cluster.delete(ref, resource_version=version_of(pr))
         except NotFound:
             return
 
@@ -206,14 +207,14 @@ class Reconcile:
         except InvalidInput as error:
             return self._left_alone(pr, known, _invalid(template.app.name, error), kinds), [], 0.0
         if turn := self._turn(pr, rendered.manifests, known):
-            return self._findings(pr, Settled([*known.values()]), kinds, rendered.left), [], turn
+            return self._findings(pr, Settled.untouched(known, kinds), template.app.user, rendered.left), [], turn
         # The account is that of the template: of the ReviewApp as it is by now nothing may be left.
         writer = self._writer(template.app.user)
         async with self._lull.urgent():
             settled = await self._children.settle(uid_of(pr), rendered.manifests, known, kinds, writer)
         if _asked_for(self._informers.get(ref_of(pr)) or {}) == _asked_for(pr):
             await self._lull.come(ref_of(pr))
-        return self._findings(pr, settled, kinds, rendered.left), settled.errors, 0.0
+        return self._findings(pr, settled, template.app.user, rendered.left), settled.errors, 0.0
 
     def _turn(self, pr: Manifest, desired: Sequence[Manifest], known: Mapping[Ref, Record]) -> float:
         """Told from what there is, so that edits that were made while nobody looked are paced, too."""
@@ -240,9 +241,10 @@ class Reconcile:
 
     def _left_alone(self, pr: Manifest, known: Mapping[Ref, Record], problem: Problem, kinds: Kinds) -> Findings:
         """Nothing is known of what should be, so everything stays as it is."""
-        return self._findings(pr, Settled([*known.values()], [problem]), kinds)
+        user = _user(self._informers.get(_parent(pr)))
+        return self._findings(pr, Settled.untouched(known, kinds, problem), user)
 
-    def _findings(self, pr: Manifest, settled: Settled, kinds: Kinds, left: tuple[str, ...] = ()) -> Findings:
+    def _findings(self, pr: Manifest, settled: Settled, writer: str, left: tuple[str, ...] = ()) -> Findings:
         owned = self._informers.owned
         found = (self._informers.get(record.ref) for record in settled.records)
         children = [child for child in found if child is not None]
@@ -251,18 +253,13 @@ class Reconcile:
             commit=text(pr, "spec", "headCommitRef"),
             shown_commit=shown_commit(children, owned),
             url=status.address_of(children, self._url_of),
+            writer=writer,
             problems=tuple(settled.problems),
-            healths=tuple(self._health(child, kinds) for child in children),
+            unseen=tuple(settled.unseen),
+            healths=tuple(assess(child, owned, routed=self._routed) for child in children),
             records=tuple(settled.records),
             left=left,
         )
-
-    def _health(self, child: Manifest, kinds: Kinds) -> Health:
-        ref = ref_of(child)
-        problems = [status.problem_of(ref, error) for error in kinds.blindness(ref.kind)]
-        if problems:
-            return Health(ref, False, problems[0].reason, "; ".join(problem.message for problem in problems))
-        return assess(child, self._informers.owned, routed=self._routed)
 
     async def _write_status(self, pr: Manifest, findings: Findings) -> None:
         now = self._clock.now()
@@ -273,9 +270,14 @@ class Reconcile:
         for event in events_of(pr, wanted, now):
             await self._tell(event)
         try:
-            self._informers.observe(await self._cluster.patch_status(ref_of(pr), change))
+            stored = await self._cluster.patch_status(ref_of(pr), change, resource_version=version_of(pr))
+            self._informers.observe(stored)
         except NotFound:
             return  # deleted meanwhile; the deletion brings the key here again
+        if news := readiness(pr, wanted):
+            reason, message = news
+            report = log.warning if reason in status.FAILURES else log.info
+            report("readiness changed", reason=reason, message=message)
 
     async def _tell(self, event: Manifest) -> None:
         """An Event is worth a try, and no more: the status says the same."""
@@ -341,7 +343,7 @@ def _invalid(app: str, error: InvalidInput) -> Problem:
 
 
 def _user(app: Manifest | None) -> str:
-    """In whose name the objects are deleted, even if the template is wrong; ``""`` is in our own.
+    """In whose name the objects are deleted, even if the template is wrong; ``""`` is our own.
 
     Nobody knows the account of a ReviewApp that is gone.
     """

@@ -122,6 +122,11 @@ def uid_of(manifest: Manifest) -> str:
     return text(manifest, "metadata", "uid")
 
 
+def version_of(manifest: Manifest) -> str:
+    """Its resource version."""
+    return text(manifest, "metadata", "resourceVersion")
+
+
 def labels_of(manifest: Manifest) -> dict[str, str]:
     return {k: v for k, v in table(manifest, "metadata", "labels").items() if isinstance(v, str)}
 

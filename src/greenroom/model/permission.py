@@ -1,6 +1,7 @@
 """What Kubernetes' RBAC lets nobody do until a rule says so: a permission that is missing, and the rule to add.
 
-The rule grants at once what Greenroom needs for such an object, so that nobody has to add one verb after the other.
+The rule grants at once what Greenroom needs for such an object, so that nobody has to add one verb after the other;
+and no more: where another account writes the objects, Greenroom's own is to look at them only.
 """
 
 from __future__ import annotations
@@ -48,24 +49,33 @@ class Permission:
     name: str = ""
 
 
-def explained(missing: Iterable[Permission]) -> str:
+def explained(missing: Iterable[Permission], *, writer: str = "") -> str:
     """For a person: who may not do what, where, and the RBAC rules to add, in YAML.
 
-    At least one permission, and all of one user in one namespace. As many are told as there is room for.
+    At least one permission, and all of one user in one namespace. As many are told as there is room for. ``writer`` is
+    the user in whose name the objects are written, ``""`` for Greenroom itself.
     """
     told = list({_deed(each): each for each in missing}.values())
-    while len(text := _sentence(told)) > _TEXT_LIMIT and len(told) > 1:
+    while len(text := _sentence(told, writer)) > _TEXT_LIMIT and len(told) > 1:
         told.pop()
     return text
 
 
-def _sentence(missing: Sequence[Permission]) -> str:
+def _sentence(missing: Sequence[Permission], writer: str) -> str:
     user, namespace = missing[0].user, missing[0].namespace
-    user = user if len(user) <= _USER_LIMIT else f"{user[:_USER_LIMIT]}…"
-    place = f"in namespace {namespace}" if namespace else "at cluster scope"
+    granted = ", ".join(rules(missing, writes=writer in ("", user)))
+    place = f"in namespace {namespace}{_usual_cause(user, writer)}" if namespace else "at cluster scope"
     role = "a Role bound to it there" if namespace else "a ClusterRole bound to it"
     deeds = ", ".join(_deed(each) for each in missing)
-    return f"{user} may not {deeds} {place}; add to {role}: {', '.join(rules(missing))}"
+    user = user if len(user) <= _USER_LIMIT else f"{user[:_USER_LIMIT]}…"
+    return f"{user} may not {deeds} {place}; add to {role}: {granted}"
+
+
+def _usual_cause(user: str, writer: str) -> str:
+    """Of Greenroom's own account: the chart was not told of the namespace."""
+    if user == writer:
+        return ""
+    return f" (is it in the chart's environments.{'serviceAccounts' if writer else 'namespaces'}?)"
 
 
 def _deed(missing: Permission) -> str:
@@ -75,12 +85,15 @@ def _deed(missing: Permission) -> str:
     return f"{missing.verb} {kind}{slash}{subresource}{name}"
 
 
-def rules(missing: Iterable[Permission]) -> list[str]:
-    """The rules of a Role or ClusterRole that grant it, with what goes with it, each in YAML on one line."""
+def rules(missing: Iterable[Permission], *, writes: bool = True) -> list[str]:
+    """The rules of a Role or ClusterRole that grant it, with what goes with it, each in YAML on one line.
+
+    ``writes`` tells whether whoever lacks it is to write the objects, or only to look at them.
+    """
     verbs: dict[tuple[str, str, str], set[str]] = {}
     for each in missing:
         name = each.name if each.verb == IMPERSONATE else ""
-        verbs.setdefault((each.group, name, each.resource), set()).update(_verbs(each))
+        verbs.setdefault((each.group, name, each.resource), set()).update(_verbs(each, writes=writes))
     resources: dict[tuple[str, str, str], list[str]] = {}
     for (group, name, resource), granted in verbs.items():
         resources.setdefault((group, name, ", ".join(sorted(granted))), []).append(resource)
@@ -95,9 +108,10 @@ def _rule(group: str, resources: Sequence[str], name: str, verbs: str) -> str:
     return "{" + ", ".join(f"{field}: [{value}]" for field, value in parts.items()) + "}"
 
 
-def _verbs(missing: Permission) -> frozenset[str]:
+def _verbs(missing: Permission, *, writes: bool) -> frozenset[str]:
     """Of an account that somebody wants to be, no more than to be it; of a subresource nothing else, either."""
     if missing.verb == IMPERSONATE or "/" in missing.resource:
         return frozenset({missing.verb})
-    looks = not missing.namespace or (missing.group, missing.resource) in _ONLY_READ  # nothing is written everywhere
+    # Nothing is written at cluster scope.
+    looks = not writes or not missing.namespace or (missing.group, missing.resource) in _ONLY_READ
     return _READ if looks and missing.verb in _READ else _MANAGE | {missing.verb}

@@ -106,7 +106,8 @@ class Reflector:
         except TimeoutError:
             report("watch fell silent, connecting again", scope=scope)
         except ClusterError as error:
-            self._failed(error)
+            if self._failed(error):
+                report = log.warning
             report("watch failed, connecting again", scope=scope, error=str(error))
             return UNKNOWN_KIND_SECONDS if isinstance(error, UnknownKind) else error.retry_after
         except asyncio.CancelledError:
@@ -117,7 +118,8 @@ class Reflector:
             log.exception("watch crashed, connecting again", scope=scope)
         return 0.0
 
-    def _failed(self, error: ClusterError) -> None:
+    def _failed(self, error: ClusterError) -> bool:
+        """Answers whether the cluster refuses, and did not before."""
         is_new = _is_refusal(error) and not _is_refusal(self._error)
         self._error, self._watching_since = error, None
         if isinstance(error, UnknownKind):
@@ -127,6 +129,7 @@ class Reflector:
             self.answered.set()
         if is_new and self.has_listed:
             self._turned()
+        return is_new
 
     async def _follow(self) -> None:
         """List when needed, then watch to the end of the stream. Raises TimeoutError when nothing comes for long."""

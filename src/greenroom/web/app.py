@@ -102,9 +102,10 @@ class _Receiver:
             except ClusterError as error:
                 log.warning("delivery failed", **what, error=str(error))
                 return _unavailable(error)
+            if not outcomes:
+                log.info("delivery wanted by no ReviewApp", **what, repository=event.pull.repository)
+                return _answer(200, ignored=f"no ReviewApp is for {event.pull.repository}")
             log.info("delivery handled", **what, results=[outcome.result.value for outcome in outcomes])
-        if not outcomes:
-            return _answer(200, ignored=f"no ReviewApp is for {event.pull.repository}")
         return _answer(200, results=[_told(outcome) for outcome in outcomes])
 
 

@@ -74,10 +74,12 @@ class Handlers:
         refuse(request, "dryRun")
         _require(request, MERGE)
         target = await self._target(request)
-        status = get(await body_of(request), "status")
+        patch = await body_of(request)
+        status = get(patch, "status")
         if not isinstance(status, Mapping):
             raise Refused(400, "the patch has no status")
-        return answer(await self._cluster.patch_status(target.ref, status))
+        version = text(patch, "metadata", "resourceVersion")
+        return answer(await self._cluster.patch_status(target.ref, status, resource_version=version))
 
     async def delete(self, request: web.Request) -> web.StreamResponse:
         refuse(request, "dryRun")
@@ -85,11 +87,10 @@ class Handlers:
         options = {**await body_of(request), **request.query}
         if options.get("propagationPolicy") == "Orphan" or options.get("orphanDependents"):
             raise Refused(400, "what an object owns is always deleted with it: Orphan is not supported")
-        if get(options, "preconditions", "resourceVersion"):
-            raise Refused(400, "of the preconditions only uid is supported")
         await self._cluster.delete(
             target.ref,
             uid=text(options, "preconditions", "uid"),
+            resource_version=text(options, "preconditions", "resourceVersion"),
             grace_seconds=whole_number(options, "gracePeriodSeconds"),
         )
         return answer(success_status(target.resource.plural, target.name))

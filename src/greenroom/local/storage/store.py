@@ -44,7 +44,6 @@ from greenroom.model.manifest import (
     table,
     text,
     timestamp,
-    uid_of,
 )
 from greenroom.ports import Clock, Listing, Resource, WatchEvent
 
@@ -125,7 +124,8 @@ class Store:
         ref = ref_of(manifest)
         given = admit(manifest, self._kinds.resource(ref.kind))
         entry = self._objects.find(ref)
-        _check_preconditions(ref, manifest, entry)
+        uid, version = (text(manifest, "metadata", field) for field in ("uid", "resourceVersion"))
+        _check_preconditions(ref, entry, uid=uid, resource_version=version)
         if entry is None:
             self._check_namespace(ref.namespace)
         base = entry or Entry(_created(ref, self._now()), {})
@@ -145,17 +145,18 @@ class Store:
         """Whoever writes here applies."""
         return await self.apply(manifest, manager=manager)
 
-    async def delete(self, ref: Ref, *, uid: str = "", grace_seconds: int | None = None) -> None:
-        found = self._present(ref)
-        if uid and uid != uid_of(found.object):
-            raise Conflict(f"{ref} is another object now (its UID is {uid_of(found.object)}, not {uid[:100]})")
+    async def delete(
+        self, ref: Ref, *, uid: str = "", resource_version: str = "", grace_seconds: int | None = None
+    ) -> None:
+        _check_preconditions(ref, self._present(ref), uid=uid, resource_version=resource_version)
         if ref == Ref(NAMESPACE, "", DEFAULT_NAMESPACE):
             raise Forbidden(f'the namespace "{DEFAULT_NAMESPACE}" cannot be deleted')
         with self._transaction() as transaction:
             garbage.delete(transaction, ref, grace_seconds)
 
-    async def patch_status(self, ref: Ref, status: Manifest) -> Manifest:
+    async def patch_status(self, ref: Ref, status: Manifest, *, resource_version: str = "") -> Manifest:
         entry = self._present(ref)
+        _check_preconditions(ref, entry, resource_version=resource_version)
         before = table(entry.object, "status")
         after = plain(_merge_patch(before, status), ATOMIC, ".status")
         if same(before, after):
@@ -230,14 +231,13 @@ def _created(ref: Ref, now: datetime) -> Manifest:
     return {**created, "status": {"phase": "Active"}} if ref.kind == NAMESPACE else created
 
 
-def _check_preconditions(ref: Ref, manifest: Manifest, entry: Entry | None) -> None:
+def _check_preconditions(ref: Ref, entry: Entry | None, *, uid: str = "", resource_version: str) -> None:
     """What is given of the UID and the resource version must be so.
 
     As in Kubernetes, an object that is not there has no resource version to differ from: only a UID keeps an object
     from being created anew.
     """
-    for field in ("uid", "resourceVersion") if entry else ("uid",):
-        given = text(manifest, "metadata", field)
+    for field, given in (("uid", uid), ("resourceVersion", resource_version if entry else "")):
         present = text(entry.object, "metadata", field) if entry else "none, it does not exist"
         if given and given != present:
             raise Conflict(f"{ref} has changed: metadata.{field} is {present}, not {given[:100]}: read it again")
