@@ -7,11 +7,13 @@ removes. A link leads to it from the machine that runs the tests, and nowhere el
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -126,10 +128,18 @@ def processes(container: str) -> list[Path]:
 
 def _await_absence() -> None:
     """The kernel takes a machine down in its own time, that of a run that was killed as well."""
+    _until(
+        lambda: not Path("/sys/class/net", _LINK).exists(),
+        f"an earlier machine is still there: see `ip link show {_LINK}`",
+    )
+
+
+def _until(holds: Callable[[], bool], otherwise: str) -> None:
+    """Raises RuntimeError."""
     deadline = time.monotonic() + _TAKEDOWN
-    while Path("/sys/class/net", _LINK).exists():
+    while not holds():
         if time.monotonic() > deadline:
-            raise RuntimeError(f"an earlier machine is still there: see `ip link show {_LINK}`")
+            raise RuntimeError(otherwise)
         time.sleep(0.1)
 
 
@@ -147,10 +157,20 @@ def _make_cgroups() -> None:
 
 
 def _remove_cgroups() -> None:
+    """When the link is gone, the last processes may still be on their way out, and their groups are busy."""
     for root in (*_CGROUPS.glob(CGROUP), *_CGROUPS.glob(f"*/{CGROUP}")):
-        for folder in sorted((each for each in root.rglob("*") if each.is_dir()), reverse=True):
-            folder.rmdir()
-        root.rmdir()
+        for folder in (*sorted((each for each in root.rglob("*") if each.is_dir()), reverse=True), root):
+            _until(partial(_is_removed, folder), f"processes of an earlier machine are still there: {folder}")
+
+
+def _is_removed(group: Path) -> bool:
+    try:
+        group.rmdir()
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        return False
+    return True
 
 
 def _run(*command: str) -> None:
