@@ -44,7 +44,8 @@ class Cluster(Protocol):
         and another manager holds a field, or when ``metadata.uid`` or ``metadata.resourceVersion`` is given and is not
         the present object's; Invalid when the object is wrong. A resource version alone does not keep an object that is
         gone from being created anew; a UID does. Applying the same again changes nothing, not even the version.
-        ``status`` is ignored for kinds with a status subresource (see ``patch_status``).
+        ``status`` is ignored for kinds with a status subresource (see ``patch_status``). Of a variable or a port that a
+        container is given twice the last counts; fields that the cluster does not know may be left out.
         """
 
     async def adopt(self, manifest: Manifest, *, manager: str, former: str) -> Manifest:

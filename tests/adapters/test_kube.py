@@ -28,7 +28,8 @@ from greenroom.model.errors import (
     Unavailable,
     UnknownKind,
 )
-from greenroom.model.manifest import CONFIG_MAP, DEPLOYMENT, PR, Kind, Manifest, Ref, name_of
+from greenroom.model.manifest import CONFIG_MAP, DEPLOYMENT, PR, Json, Kind, Manifest, Ref, name_of, owner_reference
+from greenroom.model.permission import Permission
 from greenroom.model.watch import Change
 
 REF = Ref(CONFIG_MAP, "default", "one")
@@ -301,3 +302,65 @@ async def test_logs_come_as_they_are_written() -> None:
     assert server.requests[0].path_qs == (
         "/api/v1/namespaces/default/pods/pod/log?follow=true&container=app&tailLines=10"
     )
+
+
+# What is refused
+
+
+def misspelled(*fields: str) -> Answer:
+    """Refuses an object with one of these fields, as kube-apiserver does, one after the other."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        given = json.loads(await request.read())
+        for field in fields:
+            if field in given:
+                shape = "failed to create typed patch object (default/one; /v1, Kind=ConfigMap)"
+                return await status(500, "", f"{shape}: .{field}: field not declared in schema")(request)
+        return web.json_response({**given, "metadata": {**given["metadata"], "uid": "1"}})
+
+    return answer
+
+
+async def test_fields_that_the_server_does_not_know_are_left_out() -> None:
+    typos = [f"typo{number}" for number in range(5)]
+    async with StandIn(misspelled(*typos)).cluster() as cluster:
+        wanted = {**MANIFEST, "data": {"a": "b"}, **dict.fromkeys(typos, "x")}
+        stored = await cluster.apply(wanted, manager="test")
+        assert stored.keys() == {"apiVersion", "kind", "metadata", "data"}
+        assert (await cluster.adopt(wanted, manager="test", former="manager"))["data"] == {"a": "b"}
+
+
+async def test_a_server_that_never_has_enough_gets_no_answer_for_ever() -> None:
+    typos = [f"typo{number}" for number in range(100)]
+    server = StandIn(misspelled(*typos))
+    async with server.cluster() as cluster:
+        with pytest.raises(Invalid, match="field not declared in schema"):
+            await cluster.apply({**MANIFEST, **dict.fromkeys(typos, "x")}, manager="test")
+    assert len(server.requests) <= 30
+
+
+async def test_what_a_webhook_repeats_of_a_secret_is_not_told() -> None:
+    denial = 'admission webhook "a.example.com" denied the request: hunter2 is no password'
+    async with StandIn(status(400, "BadRequest", denial)).cluster() as cluster:
+        with pytest.raises(Invalid) as caught:
+            await cluster.apply({**MANIFEST, "data": {"password": "aHVudGVyMg=="}}, manager="test")
+    assert str(caught.value) == 'admission webhook "a.example.com" denied the request: [hidden] is no password'
+
+
+@pytest.mark.parametrize("user", ["", "jane"])
+async def test_who_may_not_block_the_deletion_of_an_owner_is_told_the_right_that_is_missing(user: str) -> None:
+    """As the admission plugin OwnerReferencesPermissionEnforcement says it."""
+    blocking = "cannot set blockOwnerDeletion if an ownerReference refers to a resource you can't set finalizers on"
+    refusal = f'configmaps "one" is forbidden: {blocking}: , <nil>'
+    owner: Manifest = {"apiVersion": PR.api_version, "kind": PR.name, "metadata": {"name": "shop-pr7", "uid": "1"}}
+    metadata: Json = {"name": "one", "namespace": "default", "ownerReferences": [owner_reference(owner)]}
+    async with StandIn(status(403, "Forbidden", refusal)).cluster() as own:
+        cluster = own.impersonating(user) if user else own
+        for apply in (
+            cluster.apply({**MANIFEST, "metadata": metadata}, manager="test"),
+            cluster.adopt({**MANIFEST, "metadata": metadata}, manager="test", former="manager"),
+        ):
+            with pytest.raises(Forbidden) as caught:
+                await apply
+            missing = Permission(user, "update", PR.group, "prs/finalizers", "default", "shop-pr7")
+            assert caught.value.permission == missing

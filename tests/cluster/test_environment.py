@@ -25,11 +25,13 @@ from greenroom.model.manifest import (
     REVIEW_APP,
     SERVICE,
     Json,
+    Kind,
     Manifest,
     Ref,
     condition_of,
     get,
     is_deleting,
+    items,
     owner_reference,
     ref_of,
     text,
@@ -61,12 +63,12 @@ def resources() -> list[Json]:
     ]
 
 
-def review_app(namespace: str) -> Manifest:
+def review_app(namespace: str, *wanted: Json) -> Manifest:
     return {
         "apiVersion": REVIEW_APP.api_version,
         "kind": REVIEW_APP.name,
         "metadata": {"name": "shop", "namespace": namespace},
-        "spec": {"githubRepository": REPOSITORY, "resources": resources()},
+        "spec": {"githubRepository": REPOSITORY, "resources": wanted or resources()},
     }
 
 
@@ -175,3 +177,37 @@ async def test_an_object_that_another_controls_is_left_to_it_and_named(
         await eventually("it is named", lambda: watched.says("NameTaken", "ConfigMap/pr7 belongs to ConfigMap/owner"))
         await eventually("the others are made", lambda: exists(cluster, watched.children[-1]))
     assert await cluster.get(ref_of(before)) == before
+
+
+async def test_a_job_that_is_cleaned_away_when_it_has_finished_runs_once(cluster: KubeCluster, namespace: str) -> None:
+    pods: Manifest = {"restartPolicy": "Never", "containers": [{"name": "seed", "image": "registry.invalid/shop:1"}]}
+    ends: Manifest = {"activeDeadlineSeconds": 1, "ttlSecondsAfterFinished": 0, "backoffLimit": 0}
+    job: Manifest = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": NAME},
+        "spec": {**ends, "template": {"spec": pods}},
+    }
+    await cluster.apply(review_app(namespace, resources()[0], job), manager=MANAGER)
+    pr, made, other = (
+        Ref(kind, namespace, name)
+        for kind, name in ((PR, "shop-pr7"), (Kind.of("batch/v1", "Job"), "pr7"), (CONFIG_MAP, "pr7"))
+    )
+
+    async def told() -> bool:
+        return len(items(await cluster.get(pr), "status", "inventory")) == 2
+
+    async def cleaned() -> bool:
+        return not await exists(cluster, made)
+
+    async def ready() -> bool:
+        return text(condition_of(await cluster.get(pr), "Ready"), "status") == "True"
+
+    async with operator(cluster) as intake:
+        await intake.handle(event("opened", A, 0))
+        await eventually("the Job is recorded", told)
+        await eventually("the Job has been cleaned away", cleaned)
+        await cluster.delete(other)  # another reason to look
+        await eventually("what was deleted is there again", lambda: exists(cluster, other))
+        assert await cleaned()
+        await eventually("the environment is ready", ready)

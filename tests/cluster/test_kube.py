@@ -3,22 +3,50 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
 from tests.cluster.kubernetes import Kubernetes
-from tests.contract.suite import MANAGER, config_map, eventually, secret, seen, watching
+from tests.contract.suite import (
+    MANAGER,
+    config_map,
+    container,
+    deployment,
+    eventually,
+    secret,
+    seen,
+    watching,
+    with_metadata,
+)
 
 from greenroom.adapters.kube import PAGE, KubeCluster
 from greenroom.adapters.kube_credentials import Credential
-from greenroom.model.errors import Expired, Forbidden, Unavailable, UnknownKind
-from greenroom.model.manifest import CONFIG_MAP, SECRET, Kind, Manifest, get, name_of, ref_of, text, uid_of, version_of
+from greenroom.adapters.kube_http import ApiServer
+from greenroom.model.errors import Expired, Forbidden, Immutable, Invalid, Unavailable, UnknownKind
+from greenroom.model.manifest import (
+    CONFIG_MAP,
+    POD,
+    SECRET,
+    Json,
+    Kind,
+    Manifest,
+    get,
+    name_of,
+    ref_of,
+    table,
+    text,
+    uid_of,
+    version_of,
+)
+from greenroom.model.mesh import VIRTUAL_NODE
 from greenroom.model.watch import Change, Scope
 from greenroom.runtime.informer import Informers
 
 CRD = Kind("apiextensions.k8s.io", "v1", "CustomResourceDefinition")
+JOB = Kind("batch", "v1", "Job")
 LEASE = Kind("coordination.k8s.io", "v1", "Lease")
 WIDGET = Kind("example.org", "v1", "Widget")
 WIDGET_CRD: Manifest = {
@@ -84,6 +112,97 @@ async def test_a_server_that_another_authority_vouches_for_is_not_spoken_to(kube
     async with KubeCluster(replace(kubernetes.admin, authority="")) as cluster:
         with pytest.raises(Unavailable, match="certificate"):
             await cluster.resources()
+
+
+# What is refused, and what is not
+
+
+SECRET_WORD = "hunter2hunter2"
+
+
+def with_variables(kind: Kind, namespace: str, image: str) -> Manifest:
+    variables: Json = [{"name": "PASSWORD", "value": f'{SECRET_WORD} }}]: "x"'}]
+    container: Json = {"name": "app", "image": image, "env": variables}
+    pod_spec: Json = {"restartPolicy": "Never", "containers": [container]}
+    wanted: Json = pod_spec if kind == POD else {"template": {"spec": pod_spec}}
+    return {**named(kind, namespace, "one"), "spec": wanted}
+
+
+@pytest.mark.parametrize("kind", [JOB, POD], ids=str)
+async def test_of_a_field_that_cannot_be_changed_the_cause_is_told_and_no_value(
+    cluster: KubeCluster, namespace: str, kind: Kind
+) -> None:
+    await cluster.apply(with_variables(kind, namespace, "registry.invalid/shop:1"), manager=MANAGER)
+    changed = with_variables(kind, namespace, "registry.invalid/shop:2")
+    if kind == POD:
+        changed = json.loads(json.dumps(changed).replace("PASSWORD", "PASSPHRASE"))
+    with pytest.raises(Immutable, match=r"field is immutable|pod updates may not change fields") as caught:
+        await cluster.apply(changed, manager=MANAGER)
+    assert SECRET_WORD not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [8675309, ["8675309"], {"a": "8675309"}], ids=["number", "list", "object"])
+async def test_a_secrets_value_of_the_wrong_type_is_not_told(cluster: KubeCluster, namespace: str, value: Json) -> None:
+    wrong: Manifest = {**named(SECRET, namespace, "one"), "stringData": {"password": value}}
+    with pytest.raises(Invalid, match=r"stringData\.password: expected string") as caught:
+        await cluster.apply(wrong, manager=MANAGER)
+    assert "8675309" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("fields", "path"),
+    [
+        ({"metadata": {"labels": {"a": SECRET_WORD + " b"}}}, "metadata.labels"),
+        ({"type": SECRET_WORD + " b", "data": {SECRET_WORD: "!"}}, "base64"),
+    ],
+    ids=["label", "data"],
+)
+async def test_a_wrong_value_is_not_told(
+    cluster: KubeCluster, namespace: str, fields: Mapping[str, Json], path: str
+) -> None:
+    wrong = named(SECRET, namespace, "one")
+    metadata = {**table(wrong, "metadata"), **table(fields, "metadata")}
+    with pytest.raises(Invalid, match=path) as caught:
+        await cluster.apply({**wrong, **fields, "metadata": metadata}, manager=MANAGER)
+    assert SECRET_WORD not in str(caught.value)
+
+
+async def test_a_field_that_kubernetes_does_not_know_is_left_out(cluster: KubeCluster, namespace: str) -> None:
+    known: Json = {**container("app"), "ports": [{"containerPort": 80}]}
+    typos: Json = {
+        **container("app"),
+        "imagePullPolcy": "Always",
+        "ports": [{"containerPort": 80, "protcol": "TCP"}],
+        "readinessProbe": {"exec": {"command": ["true"], "bad": 1}},
+    }
+    misspelled: list[Manifest] = [
+        deployment(namespace, typos),
+        {**deployment(namespace, known), "spce": {}},
+        with_metadata(deployment(namespace, known), labls={"a": "b"}),
+        {**named(VIRTUAL_NODE, namespace, "one"), "spec": {"listeners": [], "foo": {"bar": 1}}},
+    ]
+    for manifest in misspelled:
+        for _ in range(2):
+            assert uid_of(await cluster.apply(manifest, manager=MANAGER))
+            assert uid_of(await cluster.adopt(manifest, manager=MANAGER, former="manager"))
+    stored = await cluster.get(ref_of(deployment(namespace)))
+    assert get(stored, "spec", "template", "spec", "containers", 0, "ports", 0, "containerPort") == 80
+
+
+async def test_what_a_container_is_given_twice_goes_once_the_template_gives_it_no_more(
+    kubernetes: Kubernetes, cluster: KubeCluster, namespace: str
+) -> None:
+    """As an object that was created with it, by another program."""
+    twice: Json = [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]
+    given = deployment(namespace, {**container("app"), "env": twice})
+    path = f"/apis/apps/v1/namespaces/{namespace}/deployments"
+    async with ApiServer(kubernetes.admin, timeout=30) as server:
+        created = await server.request("POST", path, params={"fieldManager": "manager"}, body=given)
+    assert get(created, "spec", "template", "spec", "containers", 0, "env") == twice
+    adopted = await cluster.adopt(given, manager=MANAGER, former="manager")
+    assert get(adopted, "spec", "template", "spec", "containers", 0, "env") == [{"name": "A", "value": "2"}]
+    without = await cluster.apply(deployment(namespace, container("app")), manager=MANAGER)
+    assert get(without, "spec", "template", "spec", "containers", 0, "env") is None
 
 
 # Large things

@@ -205,6 +205,32 @@ async def test_a_template_that_was_edited_before_the_move_is_followed(move: Move
         await eventually("it is shown", lambda: move.shows(A))
 
 
+async def test_a_template_with_mistakes_that_kubetempura_took_goes_on_and_they_are_told(
+    move: Move, cluster: KubeCluster
+) -> None:
+    rollout = deployment(LEVEL="debug")
+    container = rollout["spec"]["template"]["spec"]["containers"][0]
+    container["env"].append({"name": "LEVEL", "value": "info"})
+    container["ports"] = [{"containerPort": 80, "name": name} for name in ("web", "http")]
+    container["imagePullPolcy"] = "Always"
+    await move.template(rollout)
+    await move.kubetempura.opened(move.app, 7, A)
+    lived = await move.uids(PR, DEPLOYMENT)
+    await move.with_our_crds()
+    async with operator(cluster) as intake:
+        await eventually("it is shown", lambda: move.shows(A))
+        await intake.handle(move.event("synchronize", B))
+        await eventually("the next commit is shown", lambda: move.shows(B))
+    assert await move.uids(PR, DEPLOYMENT) == lived
+    found = get(await move.get(DEPLOYMENT), "spec", "template", "spec", "containers", 0)
+    assert get(found, "env") == [{"name": "LEVEL", "value": "info"}]
+    assert [text(port, "name") for port in items(found, "ports")] == ["http"]
+    warning = condition_of(await cluster.get(move.pr), "TemplateWarning")
+    assert all(
+        part in text(warning, "message") for part in ("imagePullPolcy", 'env[name="LEVEL"]', 'ports[name="web"]')
+    )
+
+
 async def test_what_a_webhook_added_to_an_object_stays(move: Move, cluster: KubeCluster) -> None:
     """App Mesh's adds these when an object is created, in the name of the creator, and refuses to have them changed."""
     added: dict[str, Json] = {"meshRef": {"name": "mesh", "uid": "1"}, "awsName": "pr7_pr-env"}

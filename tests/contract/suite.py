@@ -450,6 +450,20 @@ class ClusterContract:
         updated = await cluster.apply(deployment(namespace, container("app", {"B": "9"})), manager="one")
         assert environment_of(updated) == {"B": "9", "C": "3"}
 
+    async def test_of_what_a_container_is_given_twice_the_last_counts(self, cluster: Cluster, namespace: str) -> None:
+        def given(*values: str) -> dict[str, Json]:
+            env: Json = [{"name": "A", "value": value} for value in values]
+            ports: Json = [{"name": f"p{value}", "containerPort": 80} for value in values]
+            return deployment(namespace, {**container("app"), "env": env, "ports": ports})
+
+        stored = await cluster.apply(given("1", "2"), manager=MANAGER)
+        assert environment_of(stored) == {"A": "2"}
+        ports = items(stored, "spec", "template", "spec", "containers", 0, "ports")
+        assert [text(port, "name") for port in ports] == ["p2"]
+        assert version_of(await cluster.apply(given("1", "2"), manager=MANAGER)) == version_of(stored)
+        changed = await cluster.apply(given("2", "1"), manager=MANAGER)
+        assert environment_of(changed) == {"A": "1"}
+
     async def test_containers_merge_by_name(self, cluster: Cluster, namespace: str) -> None:
         await cluster.apply(deployment(namespace, container("app")), manager="one")
         both = await cluster.apply(deployment(namespace, container("sidecar")), manager="two")

@@ -58,6 +58,34 @@ NEWS = {
         in_trouble("WaitingForImage", "web: waiting for image r.example.com:5000/shop:5d6e7f8: Back-off pulling image"),
     ),
     "another commit is shown": (replace(UP, commit=OLD, shown_commit=OLD), replace(UP, shown_commit=NEW)),
+    "another commit is shown, and its name is a number": (
+        replace(UP, commit="1234567", shown_commit="1234567"),
+        replace(UP, commit="7654321", shown_commit="7654321"),
+    ),
+    "a refused object keeps another commit serving": (
+        replace(failing("Service/a: no"), shown_commit="1234567"),
+        replace(failing("Service/a: no"), shown_commit="7654321"),
+    ),
+    "the image of another day is missing": (
+        in_trouble("WaitingForImage", "web: waiting for image 2048/shop:1.25: Back-off pulling image"),
+        in_trouble("WaitingForImage", "web: waiting for image 2048/shop:1.26: Back-off pulling image"),
+    ),
+    "an image of another name is missing": (
+        in_trouble("WaitingForImage", "web: waiting for image 2048: Back-off pulling image"),
+        in_trouble("WaitingForImage", "web: waiting for image 4096: Back-off pulling image"),
+    ),
+    "another program crashes, and its name begins with a digit": (
+        in_trouble("CrashLoopBackOff", "web: container 1st: back-off 10s restarting failed container"),
+        in_trouble("CrashLoopBackOff", "web: container 2nd: back-off 10s restarting failed container"),
+    ),
+    "another Deployment finds no node, and its name is a number": (
+        in_trouble("Unschedulable", "2048: 0/3 nodes are available: 3 Insufficient cpu."),
+        in_trouble("Unschedulable", "4096: 0/3 nodes are available: 3 Insufficient cpu."),
+    ),
+    "another volume is not found": (
+        failing("Deployment.apps/a: no volume 1a-data"),
+        failing("Deployment.apps/a: no volume 2a-data"),
+    ),
 }
 SAME_AGAIN = {
     "a back-off grows": (
@@ -76,6 +104,11 @@ SAME_AGAIN = {
         failing(f"Pod/a: {QUOTA.format(9)}"),
         failing(f"Pod/a: {QUOTA.format(10)}"),
     ),
+    "more memory is asked for": (
+        failing("Pod/a: exceeded quota: q, used: limits.memory=1500Mi, limited: limits.memory=2Gi"),
+        failing("Pod/a: exceeded quota: q, used: limits.memory=900Mi, limited: limits.memory=2Gi"),
+    ),
+    "a server is waited for": (failing("Pod/a: no answer in 1m20s (of 30)"), failing("Pod/a: no answer in 40s (of 9)")),
     "a connection breaks again": (
         failing("Pod/a: read tcp 10.0.0.1:43512->10.96.0.5:443: connection reset"),
         failing("Pod/a: read tcp 10.0.0.1:50022->10.96.0.5:443: connection reset"),

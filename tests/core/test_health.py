@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from greenroom.core.health import Health, assess, shown_commit
-from greenroom.model.manifest import Manifest
+from greenroom.core.health import Health, absent, assess, shown_commit
+from greenroom.model.manifest import DEPLOYMENT, Kind, Manifest, Ref
 
 OLD, NEW = "a" * 40, "b" * 40
 
@@ -239,3 +239,9 @@ def test_of_several_deployments_the_one_that_lags_behind_counts() -> None:
     silent = made("Deployment", "silent", commit=NEW, spec={"replicas": 1})
     assert shown_commit([silent, *children], objects.owned) == OLD
     assert shown_commit([silent, children[0]], objects.owned) == NEW
+
+
+def test_what_should_be_there_and_is_not_is_waited_for_and_a_job_that_was_cleaned_away_is_not() -> None:
+    found = absent(Ref(DEPLOYMENT, "pr-env", "pr7"))
+    assert (found.ready, found.reason, found.message) == (False, "NotReady", "pr7: Deployment.apps/pr7 is not there")
+    assert absent(Ref(Kind.of("batch/v1", "Job"), "pr-env", "pr7")).ready

@@ -18,6 +18,7 @@ from greenroom.core.plan import (
     holds_data,
     inventory_items,
     inventory_of,
+    is_repair,
     plan,
     projection,
 )
@@ -26,7 +27,14 @@ from greenroom.model.manifest import PR, Ref, ref_of
 
 ENVIRONMENT = Environment(Ref(PR, "pr-env", "shop-pr7"), "uid-7", 1, "shop", "7", "c" * 40, ())
 OWNER = {"apiVersion": PR.api_version, "kind": "PR", "name": "shop-pr7", "uid": "uid-7", "controller": True}
-KINDS = {"ConfigMap": "v1", "Service": "v1", "Deployment": "apps/v1", "GatewayRoute": "appmesh.k8s.aws/v1beta2"}
+KINDS = {
+    "ConfigMap": "v1",
+    "Job": "batch/v1",
+    "CronJob": "batch/v1",
+    "Service": "v1",
+    "Deployment": "apps/v1",
+    "GatewayRoute": "appmesh.k8s.aws/v1beta2",
+}
 
 
 def desired(name: str, kind: str = "ConfigMap", **content: Any) -> dict[str, Any]:
@@ -109,6 +117,40 @@ def test_what_somebody_deleted_is_made_again() -> None:
     server.do(desired("a"))
     server.objects.clear()
     assert server.plan(desired("a")) == (Apply(desired("a")),)
+
+
+def job(image: str, **spec: Any) -> dict[str, Any]:
+    return desired("seed", "Job", spec={"template": {"image": image}, **spec})
+
+
+@pytest.mark.parametrize("seconds", [0, 60])
+def test_a_job_that_is_cleaned_away_when_it_has_finished_runs_once_for_each_version_of_it(seconds: int) -> None:
+    server = Server()
+    first, second = (job(image, ttlSecondsAfterFinished=seconds) for image in "ab")
+    assert server.plan(first) == (Apply(first),)
+    server.do(first)
+    server.objects[ref_of(first)] = stored(first, deletionTimestamp="2026-01-31T12:00:00Z")
+    assert server.plan(first) == ()
+    server.objects.clear()
+    assert server.plan(first) == ()
+    assert server.plan(second) == (Apply(second),)
+
+
+@pytest.mark.parametrize("made", [job("a"), desired("seed", "CronJob", spec={"ttlSecondsAfterFinished": 60})])
+def test_what_nobody_cleans_away_by_itself_is_made_again(made: dict[str, Any]) -> None:
+    server = Server()
+    server.do(made)
+    server.objects.clear()
+    assert server.plan(made) == (Apply(made),)
+
+
+def test_to_put_right_what_was_as_desired_is_a_repair_and_nothing_else_is() -> None:
+    wanted = desired("a", data={"x": 1})
+    record = Record.of(wanted, wanted)
+    assert is_repair(Apply(wanted), record)
+    assert not is_repair(Apply(wanted), None)
+    assert not is_repair(Apply(desired("a", data={"x": 2})), record)
+    assert not is_repair(Delete(ref_of(wanted), "uid"), record)
 
 
 def test_what_left_the_template_is_deleted_by_its_uid() -> None:

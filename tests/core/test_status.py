@@ -9,10 +9,19 @@ from typing import Any
 import pytest
 
 from greenroom.core.health import Health
-from greenroom.core.plan import Record
-from greenroom.core.status import MISSING_PERMISSION, Findings, Problem, address_of, patch, problem_of, status_of
+from greenroom.core.plan import Record, digest
+from greenroom.core.status import (
+    MISSING_PERMISSION,
+    Findings,
+    Problem,
+    address_of,
+    is_edit,
+    patch,
+    problem_of,
+    status_of,
+)
 from greenroom.model.errors import ClusterError, Conflict, Forbidden
-from greenroom.model.manifest import DEPLOYMENT, PR, Json, Kind, Ref, condition_of
+from greenroom.model.manifest import DEPLOYMENT, PR, Json, Kind, Ref, condition_of, ref_of
 from greenroom.model.permission import Permission
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -171,6 +180,26 @@ def test_braces_that_were_left_are_a_warning_and_no_failure() -> None:
     assert not condition_of({"status": status(UP)}, "TemplateWarning")
 
 
+def test_a_field_that_the_cluster_did_not_keep_is_a_warning_and_no_trouble() -> None:
+    path = 'Deployment.apps/pr7 .spec.template.spec.containers[name="app"].imagePullPolcy'
+    found: Any = {"status": status(replace(UP, unkept=(path,)))}
+    warning = condition_of(found, "TemplateWarning")
+    assert (warning["status"], warning["reason"]) == ("True", "UnknownField")
+    assert path in str(warning["message"])
+    assert condition_of(found, "Ready")["status"] == "True"
+    both = condition_of({"status": status(replace(UP, left=("{{ .A }}",), unkept=(path,)))}, "TemplateWarning")
+    assert all(part in str(both["message"]) for part in ("{{ .A }}", path))
+
+
+def test_what_somebody_changes_again_and_again_is_a_warning_and_no_failure() -> None:
+    found = {"status": status(replace(UP, contested=(CHILD,)))}
+    warning = condition_of(found, "DriftWarning")
+    assert (warning["status"], warning["reason"]) == ("True", "Contested")
+    assert "Deployment.apps/pr7" in str(warning["message"])
+    assert condition_of(found, "Ready")["status"] == "True"
+    assert not condition_of({"status": status(UP)}, "DriftWarning")
+
+
 def test_messages_are_bounded() -> None:
     assert len(ready(replace(UP, healths=(waiting("RollingOut", "x" * 10_000),)))["message"]) == 1024
 
@@ -204,3 +233,42 @@ def test_the_address_is_the_host_of_the_route(protocol: str) -> None:
         address_of([{"kind": "Service"}, suffix, route], lambda host: f"http://{host}:80") == "http://pr7.localhost:80"
     )
     assert address_of([suffix], lambda host: host) == ""
+
+
+def config_map(name: str, word: str) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"word": word}}
+
+
+def known(*manifests: dict[str, Any]) -> dict[Ref, Record]:
+    return {ref_of(each): Record(ref_of(each), digest(each), "") for each in manifests}
+
+
+OLD_A, NEW_A, OLD_B = config_map("a", "old"), config_map("a", "new"), config_map("b", "old")
+
+
+@pytest.mark.parametrize(
+    ("applied", "before", "after", "edited"),
+    [
+        ("Applied", [OLD_A], [OLD_A], False),
+        ("Applied", [OLD_A], [NEW_A], True),
+        ("Applied", [OLD_A], [OLD_A, OLD_B], True),
+        ("Applied", [OLD_A, OLD_B], [OLD_A], True),
+        ("Applied", [], [OLD_A], True),
+        ("ApplyFailed", [OLD_A], [NEW_A], True),
+        ("ApplyFailed", [OLD_A, OLD_B], [NEW_A, OLD_B], True),
+        ("ApplyFailed", [OLD_A], [OLD_A, OLD_B], False),
+        ("ApplyFailed", [OLD_A, OLD_B], [OLD_A], False),
+        ("InvalidTemplate", [OLD_A], [OLD_A], False),
+        ("InvalidTemplate", [OLD_A], [NEW_A], True),
+        ("ReviewAppNotFound", [OLD_A], [OLD_A, OLD_B], True),
+        ("InvalidTemplate", [], [OLD_A], False),
+        ("", [], [OLD_A], False),
+    ],
+)
+def test_an_edit_is_what_changes_objects_that_were_applied_or_which_there_are_where_nothing_failed(
+    applied: str, before: list[dict[str, Any]], after: list[dict[str, Any]], edited: bool
+) -> None:
+    condition = {"type": "Applied", "status": str(applied == "Applied"), "reason": applied}
+    pr: dict[str, Any] = {"metadata": {"generation": 2}, "status": {"observedGeneration": 2, "conditions": [condition]}}
+    assert is_edit(pr, after, known(*before)) == edited
+    assert not is_edit({**pr, "metadata": {"generation": 3}}, after, known(*before))

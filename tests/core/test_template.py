@@ -124,16 +124,17 @@ def test_an_object_is_marked_as_a_part_of_its_environment() -> None:
 
 @pytest.mark.parametrize(
     ("api_version", "kind"),
-    [("apps/v1", "Deployment"), ("apps/v1", "StatefulSet"), ("batch/v1", "Job"), ("v1", "Pod")],
+    [("apps/v1", "Deployment"), ("apps/v1", "StatefulSet"), ("batch/v1", "CronJob"), ("v1", "Pod")],
 )
 def test_what_runs_a_commit_is_marked_with_it(api_version: str, kind: str) -> None:
     found = one({"apiVersion": api_version, "kind": kind, "metadata": {"name": "a", "annotations": {"x": "y"}}})
     assert found["metadata"]["annotations"] == {"x": "y", "greenroom.dev/commit": COMMIT}
 
 
-def test_a_push_changes_only_what_runs_or_names_the_commit() -> None:
+def test_a_push_changes_only_what_runs_or_names_the_commit_and_no_job_that_does_not() -> None:
     service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a"}, "spec": {"ports": [{"port": 80}]}}
-    resources = (service, config_map(commit="{{COMMIT_REF}}"), DEPLOYMENT)
+    job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "a"}, "spec": {"template": {"spec": {}}}}
+    resources = (service, job, config_map(commit="{{COMMIT_REF}}"), DEPLOYMENT)
     before, after = (
         rendered(*resources, environment=replace(ENVIRONMENT, commit=commit)).manifests
         for commit in ("a" * 40, "b" * 40)

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tests.flows.world import (
     NAMESPACE,
     A,
@@ -25,8 +26,30 @@ from tests.virtual import now, virtual_time
 
 from greenroom.flows.reconcile import EDITS_AT_ONCE, EDITS_PER_SECOND, Reconcile
 from greenroom.local.storage.store import Store
-from greenroom.model.errors import Immutable, NotFound
-from greenroom.model.manifest import CONFIG_MAP, Kind, Manifest, Ref, get, kind_of, ref_of, uid_of
+from greenroom.model.errors import Forbidden, Immutable, NotFound, Unavailable
+from greenroom.model.manifest import CONFIG_MAP, Kind, Manifest, Ref, get, kind_of, name_of, ref_of, uid_of
+
+REFUSED = "refused-{{PR_NUMBER}}"
+
+
+class Picky(Store):
+    """A store that takes some ConfigMaps never, and a status of one PR object not the first time."""
+
+    unlucky: Ref | None = None
+    refused = 0
+    """Statuses."""
+
+    async def apply(self, manifest: Manifest, *, manager: str, force: bool = True) -> Manifest:
+        if name_of(manifest).startswith("refused-"):
+            raise Forbidden("a policy does not allow it")
+        return await super().apply(manifest, manager=manager, force=force)
+
+    async def patch_status(self, ref: Ref, status: Manifest, *, resource_version: str = "") -> Manifest:
+        if ref == self.unlucky:
+            self.unlucky = None
+            self.refused += 1
+            raise Unavailable("no connection")
+        return await super().patch_status(ref, status, resource_version=resource_version)
 
 
 @asynccontextmanager
@@ -109,6 +132,78 @@ async def test_an_edit_that_was_made_while_nobody_looked_reaches_all_at_the_same
             assert (await here.condition(number=count))["status"] == "True"
             await asyncio.sleep(count / EDITS_PER_SECOND)
             assert await edited(here, "new") == count
+
+
+@virtual_time
+@pytest.mark.parametrize(
+    ("broken", "reason"),
+    [("PR_{{PR_NUMBER}}", "InvalidTemplate"), (REFUSED, "ApplyFailed"), ("more-{{PR_NUMBER}}", "Applied")],
+)
+async def test_an_edit_that_mends_or_follows_another_reaches_all_at_the_same_rate(
+    tmp_path: Path, broken: str, reason: str
+) -> None:
+    count = 60
+    async with world(tmp_path, review_app(config_map(word="old")), running=True, opened=Picky.open) as here:
+        for number in range(1, count + 1):
+            await here.apply(pr_object(number=number))
+        await settled()
+        await here.apply(review_app(config_map(word="old"), config_map(broken, word="old")))
+        await asyncio.sleep(count / EDITS_PER_SECOND)
+        assert (await here.condition("Applied"))["reason"] == reason
+        await here.apply(review_app(config_map(word="new")))
+        await asyncio.sleep(1)
+        assert EDITS_AT_ONCE <= await edited(here, "new") <= EDITS_AT_ONCE + EDITS_PER_SECOND + 1
+        await asyncio.sleep(count / EDITS_PER_SECOND)
+        assert await edited(here, "new") == count
+        assert (await here.condition("Applied"))["message"] == "1 object"
+
+
+@virtual_time
+async def test_an_edit_that_only_adds_an_object_reaches_all_at_the_same_rate(tmp_path: Path) -> None:
+    count = 40
+    async with world(tmp_path, review_app(config_map()), running=True) as here:
+        for number in range(1, count + 1):
+            await here.apply(pr_object(number=number))
+        await settled()
+        await here.apply(review_app(config_map(), config_map("more-{{PR_NUMBER}}", word="new")))
+        await asyncio.sleep(1)
+        assert EDITS_AT_ONCE <= await edited(here, "new") <= EDITS_AT_ONCE + EDITS_PER_SECOND + 1
+        await asyncio.sleep(count / EDITS_PER_SECOND)
+        assert await edited(here, "new") == count
+
+
+@virtual_time
+async def test_while_a_mended_template_waits_for_its_turn_what_failed_is_not_told_to_be_well(tmp_path: Path) -> None:
+    count = 60
+    app = review_app(config_map(word="old"), config_map(REFUSED))
+    async with world(tmp_path, app, running=True, opened=Picky.open) as here:
+        for number in range(1, count + 1):
+            await here.apply(pr_object(number=number))
+        await settled()
+        await here.apply(review_app(config_map(word="new"), config_map(REFUSED)))
+        await asyncio.sleep(1)
+        waiting = [name for name, each in (await data(here)).items() if each == {"word": "old"}]
+        assert len(waiting) > count / 2
+        for name in waiting:
+            assert (await here.condition(number=int(name.removeprefix("pr"))))["reason"] == "ApplyFailed"
+
+
+@virtual_time
+async def test_an_edit_whose_status_is_refused_once_is_told_at_once_all_the_same(tmp_path: Path) -> None:
+    async with world(tmp_path, review_app(config_map(word="old")), running=True, opened=Picky.open) as here:
+        assert isinstance(here.store, Picky)
+        for number in range(1, 101):
+            await here.apply(pr_object(number=number))
+        await settled()
+        before = (await here.pr(1))["status"]["inventory"]
+        here.store.unlucky = here.pr_ref(1)
+        await here.apply(review_app(config_map(word="new")))
+        while (await data(here))["pr1"] != {"word": "new"}:  # noqa: ASYNC110 - virtual time
+            await asyncio.sleep(0.1)
+        await asyncio.sleep(1)
+        assert here.store.refused == 1
+        assert (await here.pr(1))["status"]["inventory"] != before
+        assert await edited(here, "new") < 100
 
 
 # Fields that cannot be changed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -34,8 +34,9 @@ from tests.virtual import run, virtual_time
 from greenroom.flows.intake import Intake, Result
 from greenroom.local.storage.store import Store
 from greenroom.model.errors import Unavailable
-from greenroom.model.manifest import REVIEW_APP, Manifest, Ref, name_of, ref_of, table, uid_of
+from greenroom.model.manifest import REVIEW_APP, Kind, Manifest, Ref, name_of, ref_of, table, uid_of
 from greenroom.model.pull import Action, PullEvent, PullRequest
+from greenroom.ports import Listing, WatchEvent
 from greenroom.runtime.informer import Informers
 
 APP = review_app()
@@ -397,3 +398,115 @@ async def test_a_review_app_that_is_being_deleted_gets_no_new_environment_and_it
         assert await results(here, event("synchronize", B, second=1, before=A)) == [Result.REFUSED]
         assert await here.prs() == {"shop-pr7": A}
         assert await results(here, event("closed", B, second=2)) == [Result.DELETED]
+
+
+class Lagging(Store):
+    """A store whose watches tell nothing while it is ``behind``."""
+
+    behind = False
+
+    async def watch(
+        self, kind: Kind, *, since: str, namespace: str = "", labels: str = ""
+    ) -> AsyncGenerator[WatchEvent, None]:
+        async for change in super().watch(kind, since=since, namespace=namespace, labels=labels):
+            while self.behind:  # noqa: ASYNC110 - virtual time
+                await asyncio.sleep(0.1)
+            yield change
+
+
+def fall_behind(here: World) -> None:
+    assert isinstance(here.store, Lagging)
+    here.store.behind = True
+
+
+@virtual_time
+async def test_an_environment_whose_deletion_is_not_heard_of_yet_comes_back_with_the_next_delivery(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path, APP, opened=Lagging.open) as here:
+        await here.intake.handle(event("opened"))
+        await settled()
+        fall_behind(here)
+        await here.store.delete(here.pr_ref())
+        assert await results(here, event("opened")) == [Result.CREATED]
+        assert await here.prs() == {"shop-pr7": A}
+
+
+@virtual_time
+async def test_a_pull_request_is_closed_whatever_somebody_wrote_that_is_not_heard_of_yet(tmp_path: Path) -> None:
+    async with world(tmp_path, APP, opened=Lagging.open) as here:
+        await here.intake.handle(event("opened"))
+        await settled()
+        fall_behind(here)
+        await here.apply(pr_object(envVars=[{"name": "DEBUG", "value": "1"}]))
+        assert await results(here, event("closed", second=1)) == [Result.DELETED]
+        assert await here.prs() == {}
+
+
+@virtual_time
+async def test_a_close_is_remembered_next_to_those_that_are_not_heard_of_yet(tmp_path: Path) -> None:
+    async with world(tmp_path, APP, opened=Lagging.open) as here:
+        fall_behind(here)
+        other = f"2026-01-31T12:00:00Z closed::{B}"
+        await here.report(SHOP, {"closed": {"8": other}})
+        await here.intake.handle(event("closed"))
+        app = await here.store.get(SHOP)
+        assert table(app, "status", "closed") == {"7": f"2026-01-31T12:00:00Z closed::{A}", "8": other}
+
+
+@virtual_time
+async def test_what_was_just_remembered_is_known_before_it_is_heard_of(tmp_path: Path) -> None:
+    async with world(tmp_path, APP, opened=Lagging.open) as here:
+        fall_behind(here)
+        await here.intake.handle(event("closed"))
+        assert table(here.informers.get(SHOP), "status", "closed").keys() == {"7"}
+
+
+class CutOff(Store):
+    """A store of which, while it is ``cut``, the ReviewApps can be neither listed nor watched."""
+
+    cut = False
+
+    async def list(self, kind: Kind, *, namespace: str = "", labels: str = "") -> Listing:
+        self._check(kind)
+        return await super().list(kind, namespace=namespace, labels=labels)
+
+    async def watch(
+        self, kind: Kind, *, since: str, namespace: str = "", labels: str = ""
+    ) -> AsyncGenerator[WatchEvent, None]:
+        self._check(kind)
+        async for change in super().watch(kind, since=since, namespace=namespace, labels=labels):
+            self._check(kind)
+            yield change
+
+    def _check(self, kind: Kind) -> None:
+        if self.cut and kind == REVIEW_APP:
+            raise Unavailable("no connection")
+
+
+@virtual_time
+async def test_a_delivery_is_refused_while_a_review_app_for_it_may_have_come_unseen(tmp_path: Path) -> None:
+    known = review_app(name="known", repository="https://github.com/Shop/known")
+    async with world(tmp_path, known, opened=CutOff.open) as here:
+        assert isinstance(here.store, CutOff)
+        assert await results(here, event("opened")) == []
+        here.store.cut = True
+        await here.apply(APP)
+        await settled()
+        with pytest.raises(Unavailable, match=r"no connection"):
+            await here.intake.handle(event("opened"))
+        here.store.cut = False
+        await asyncio.sleep(60)
+        assert await results(here, event("opened")) == [Result.CREATED]
+
+
+@virtual_time
+async def test_a_delivery_for_a_review_app_that_is_known_is_taken_though_new_ones_cannot_be_seen(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path, APP, opened=CutOff.open) as here:
+        assert isinstance(here.store, CutOff)
+        here.store.cut = True
+        await here.apply(review_app(name="other"))
+        await settled()
+        assert await results(here, event("opened")) == [Result.CREATED]

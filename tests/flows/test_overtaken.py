@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from tests.contract.suite import with_metadata
-from tests.flows.world import NAMESPACE, A, B, C, config_map, made, pr_object, review_app, settled, world
+from tests.flows.world import (
+    NAMESPACE,
+    A,
+    B,
+    C,
+    VirtualClock,
+    config_map,
+    event,
+    made,
+    pr_object,
+    review_app,
+    settled,
+    world,
+)
 from tests.virtual import virtual_time
 
-from greenroom.flows.intake import MANAGER
+from greenroom.flows.intake import MANAGER, Intake
+from greenroom.flows.reconcile import CLOSING_SECONDS
 from greenroom.local.storage.store import Store
-from greenroom.model.manifest import CONFIG_MAP, Json, Manifest, Ref, get, kind_of, name_of
+from greenroom.model.manifest import CONFIG_MAP, REVIEW_APP, Json, Manifest, Ref, get, kind_of, name_of, uid_of
 
 
 class Slow(Store):
@@ -62,6 +77,51 @@ async def test_a_status_is_not_told_of_what_took_the_environments_place_at_the_l
         await here.apply(pr_object(A))
         await settled()
         assert here.store.told == B
+
+
+@virtual_time
+async def test_a_status_that_is_refused_is_not_told_in_events(tmp_path: Path) -> None:
+    async with world(tmp_path, review_app(config_map()), running=True, opened=Replaced.open) as here:
+        await here.apply(pr_object(A))
+        await settled()
+        created = {each["message"] for each in (await here.objects("Event")).values() if each["reason"] == "Created"}
+        assert created == {f"the environment is made for commit {B[:7]}"}
+
+
+class Reopening(Store):
+    """A store in which something else happens just before an object is deleted."""
+
+    before_delete: Callable[[], Awaitable[object]] | None = None
+    deletions = 0
+    """That were tried."""
+
+    async def delete(
+        self, ref: Ref, *, uid: str = "", resource_version: str = "", grace_seconds: int | None = None
+    ) -> None:
+        meanwhile, self.before_delete = self.before_delete, None
+        self.deletions += 1
+        if meanwhile is not None:
+            await meanwhile()
+        await super().delete(ref, uid=uid, resource_version=resource_version, grace_seconds=grace_seconds)
+
+
+@virtual_time
+async def test_a_pull_request_that_is_reopened_while_its_environment_is_about_to_be_deleted_keeps_it(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path, review_app(config_map()), running=True, opened=Reopening.open) as here:
+        assert isinstance(here.store, Reopening)
+        await here.intake.handle(event("opened"))
+        await settled()
+        before = uid_of(await here.pr())
+        replica = Intake(here.store, here.informers, VirtualClock())
+        here.store.before_delete = lambda: replica.handle(event("reopened", B, second=2))
+        closed = {"7": f"2026-01-31T12:00:01Z closed::{A}"}
+        await here.report(Ref(REVIEW_APP, NAMESPACE, "shop"), {"closed": closed})
+        await asyncio.sleep(CLOSING_SECONDS + 5)
+        assert here.store.deletions == 1
+        assert uid_of(await here.pr()) == before
+        assert await here.prs() == {"shop-pr7": B}
 
 
 @virtual_time

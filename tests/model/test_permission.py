@@ -156,3 +156,11 @@ def rules_in(told: str) -> Any:
 def granted(permission: Permission) -> Any:
     (rule,) = rules([permission])
     return yaml.safe_load(rule)
+
+
+def test_where_nobody_said_what_our_account_is_called_it_is_greenroom() -> None:
+    unnamed = Permission("", "update", "kubetempura.mercari.com", "prs/finalizers", "pr-env", "shop-pr7")
+    assert explained([unnamed]) == (
+        "Greenroom may not update prs.kubetempura.mercari.com/finalizers in namespace pr-env; add to a Role bound to it"
+        " there: {apiGroups: [kubetempura.mercari.com], resources: [prs/finalizers], verbs: [update]}"
+    )

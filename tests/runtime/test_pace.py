@@ -12,7 +12,7 @@ async def turns(pace: Pace[str], keys: str) -> list[tuple[str, float]]:
     journal: list[tuple[str, float]] = []
 
     async def take(key: str) -> None:
-        while (seconds := pace.wait(key)) > 0:  # noqa: ASYNC110 - it is no event that is waited for
+        while (seconds := pace.wait(key, "work")) > 0:  # noqa: ASYNC110 - it is no event that is waited for
             await asyncio.sleep(seconds)
         journal.append((key, round(now(), 3)))
 
@@ -27,12 +27,19 @@ async def test_the_first_go_at_once_and_the_others_at_the_rate_in_order() -> Non
 
 
 @virtual_time
-async def test_who_asks_too_early_keeps_its_turn_and_who_had_it_may_come_again() -> None:
+async def test_who_asks_too_early_keeps_its_turn_whatever_it_is_for() -> None:
     pace: Pace[str] = Pace(rate=1, burst=1)
-    assert pace.wait("a") == 0.0
-    assert [pace.wait("b"), pace.wait("b"), pace.wait("c")] == [1.0, 1.0, 2.0]
+    assert pace.wait("a", "1") == 0.0
+    assert [pace.wait("b", "1"), pace.wait("b", "2"), pace.wait("c", "1")] == [1.0, 1.0, 2.0]
     await asyncio.sleep(1)
-    assert [pace.wait("b"), pace.wait("c"), pace.wait("a")] == [0.0, 1.0, 2.0]
+    assert [pace.wait("b", "2"), pace.wait("c", "1")] == [0.0, 1.0]
+
+
+@virtual_time
+async def test_who_had_its_turn_may_try_again_and_needs_another_for_other_work() -> None:
+    pace: Pace[str] = Pace(rate=1, burst=1)
+    assert [pace.wait("a", "1"), pace.wait("b", "1"), pace.wait("a", "1")] == [0.0, 1.0, 0.0]
+    assert [pace.wait("a", "2"), pace.wait("a", "1")] == [2.0, 0.0]
 
 
 @virtual_time
@@ -46,7 +53,8 @@ async def test_after_a_pause_there_is_room_for_a_burst_and_no_more() -> None:
 @virtual_time
 async def test_a_key_that_is_forgotten_asks_anew() -> None:
     pace: Pace[str] = Pace(rate=1, burst=1)
-    assert [pace.wait("a"), pace.wait("b")] == [0.0, 1.0]
-    pace.forget("b")
+    assert [pace.wait("a", "1"), pace.wait("b", "1")] == [0.0, 1.0]
+    for key in "ab":
+        pace.forget(key)
     await asyncio.sleep(1)
-    assert pace.wait("b") == 1.0
+    assert [pace.wait("b", "1"), pace.wait("a", "1")] == [1.0, 2.0]

@@ -24,6 +24,7 @@ from yarl import URL
 from greenroom import __version__
 from greenroom.adapters.kube_connection import Connection, TlsContexts
 from greenroom.adapters.kube_credentials import Credential
+from greenroom.adapters.kube_secrecy import values_of
 from greenroom.adapters.kube_status import decode_status, error_of
 from greenroom.model.errors import ClusterError, Throttled, Unavailable
 from greenroom.model.manifest import Json, Manifest
@@ -94,6 +95,11 @@ class ApiServer:
         other._user = user
         return other
 
+    @property
+    def user(self) -> str:
+        """In whose name it asks, ``""`` for our own."""
+        return self._user
+
     async def request(
         self,
         method: str,
@@ -148,13 +154,13 @@ class ApiServer:
         credential = await self._connection.credentials.current()
         response = await self._send(request, credential)
         if response.status == 401:
-            refusal = await _refusal(response, credential)
+            refusal = await _refusal(response, credential, request)
             renewed = await self._connection.credentials.renewed(credential)
             if renewed is None:
                 raise refusal
             credential, response = renewed, await self._send(request, renewed)
         if response.status >= 300:
-            raise await _refusal(response, credential)
+            raise await _refusal(response, credential, request)
         return response
 
     async def _send(self, request: _Request, credential: Credential) -> aiohttp.ClientResponse:
@@ -200,11 +206,15 @@ class ApiServer:
         return error_of(code, status, secret=self._credential.token)
 
 
-async def _refusal(response: aiohttp.ClientResponse, credential: Credential) -> ClusterError:
+async def _refusal(response: aiohttp.ClientResponse, credential: Credential, request: _Request) -> ClusterError:
     async with response:
         status = decode_status(await response.read())
     return error_of(
-        response.status, status, retry_after=response.headers.get("Retry-After", ""), secret=credential.token
+        response.status,
+        status,
+        retry_after=response.headers.get("Retry-After", ""),
+        secret=credential.token,
+        values=() if request.body is None else tuple(values_of(decode(request.body))),
     )
 
 

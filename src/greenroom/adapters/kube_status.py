@@ -2,16 +2,18 @@
 
 The server explains itself in a ``Status`` object (``meta/v1``), as the body of an answer or as an ERROR event of a
 watch. What stands between (a load balancer, a proxy) answers with something else, of which only the code is used.
+What is told of it may be read by many, so that ``adapters.kube_secrecy`` takes the values out first.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from http import HTTPStatus
 
 import msgspec
 
+from greenroom.adapters.kube_secrecy import HIDDEN, hidden, without_values
 from greenroom.model.errors import (
     AlreadyExists,
     ClusterError,
@@ -43,9 +45,12 @@ _MEANING: Mapping[int, type[ClusterError]] = {
     429: Throttled,
 }
 
-_OF_THE_WRONG_SHAPE = "failed to create typed patch object"
+OF_THE_WRONG_SHAPE = "failed to create typed patch object"
 """How kube-apiserver begins to tell that applied fields are unknown, of a wrong type, or repeated. It is the client's
 mistake all the same (``k8s.io/apimachinery/pkg/util/managedfields``)."""
+
+_NOT_ENCODED_RIGHT = "unable to convert unstructured object to"
+"""How kube-apiserver tells that a value is not what its field wants, such as base64. It comes with 500."""
 
 _TOO_LARGE = ("etcdserver: request is too large", "trying to send message larger than max")
 """How etcd, and kube-apiserver's connection to it, refuse an object that there is no room for. It comes with 500."""
@@ -73,19 +78,30 @@ _DENIED = re.compile(
 authorizer's reason, if it gives one (``k8s.io/apiserver/pkg/endpoints/handlers/responsewriters``). Everything else
 that is forbidden, by admission above all, begins otherwise."""
 
+_ESCALATION = "is attempting to grant RBAC permissions not currently held"
+_ESCALATION_CURE = (
+    "nobody can grant rights that it does not hold itself: grant them to whoever writes this object, too, or let it "
+    "`escalate` (for a Role) or `bind` (for a RoleBinding)"
+)
 
-def error_of(code: int, status: Json, *, retry_after: str = "", secret: str = "") -> ClusterError:
+
+def error_of(
+    code: int, status: Json, *, retry_after: str = "", secret: str = "", values: Collection[str] = ()
+) -> ClusterError:
     """The error for an HTTP code and the ``Status`` that came with it.
 
-    ``retry_after`` is the header; ``secret`` is text that must not appear, should the server repeat it.
+    ``retry_after`` is the header; ``secret`` is text that must not appear, should the server repeat it. ``values`` are
+    those of the object that was sent, which must not appear in the words of webhooks and policies.
     """
-    message = text(status, "message") or f"the API server answered {code} {_phrase(code)}".rstrip()
+    message = without_values(text(status, "message")) or f"the API server answered {code} {_phrase(code)}".rstrip()
     if secret:
-        message = message.replace(secret, "[secret]")
+        message = message.replace(secret, HIDDEN)
     meaning, seconds = _meaning(code, status), _seconds(status, retry_after)
     if meaning is Forbidden:
-        return Forbidden(message, retry_after=seconds, permission=_denied(status))
-    return meaning(message, retry_after=seconds)
+        permission = _denied(status)
+        message = message if permission else _plain(hidden(message, values))
+        return Forbidden(message, retry_after=seconds, permission=permission)
+    return meaning(message if _is_of_fields(message) else hidden(message, values), retry_after=seconds)
 
 
 def decode_status(body: bytes) -> Json:
@@ -99,7 +115,7 @@ def decode_status(body: bytes) -> Json:
 
 def _meaning(code: int, status: Json) -> type[ClusterError]:
     message = text(status, "message")
-    if code == 500 and (message.startswith(_OF_THE_WRONG_SHAPE) or any(told in message for told in _TOO_LARGE)):
+    if code == 500 and (_is_of_fields(message) or any(told in message for told in (_NOT_ENCODED_RIGHT, *_TOO_LARGE))):
         return Invalid
     if code >= 500:
         return Unavailable
@@ -119,6 +135,16 @@ def _meaning(code: int, status: Json) -> type[ClusterError]:
     if code == 422 and any(told in message for told in _IMMUTABLE):
         return Immutable
     return _MEANING.get(code, ClusterError)
+
+
+def _is_of_fields(message: str) -> bool:
+    """Whether it tells of fields that cannot be applied: in the server's own words, with paths to be read again."""
+    return message.startswith(OF_THE_WRONG_SHAPE)
+
+
+def _plain(message: str) -> str:
+    """With what to do about it, where the server's words are for those who know them already."""
+    return f"{_ESCALATION_CURE}: {message}" if _ESCALATION in message else message
 
 
 def _denied(status: Json) -> Permission | None:

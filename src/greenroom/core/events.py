@@ -38,8 +38,11 @@ _PROGRESS = frozenset({health.ROLLING_OUT, health.NOT_READY, health.WAITING_FOR_
 _CONCERNED = 2
 """Parts of a message of ``core.health`` that say what it is about: the object, and its container, image or reason. What
 follows is in the words of others."""
-_NUMBER = re.compile(r"(?<![\w:./-])\d[\w.:/]*")
-"""A count, a time or an address, and no part of a name."""
+_COUNTING = PROBLEMS | {health.UNSCHEDULABLE}
+"""Reasons whose messages hold numbers that change all the time. In others a number is a name's: of a commit, an image,
+a container."""
+_NUMBER = re.compile(r"(?<=[ =>(])(?<!commit )\d(?:[\d.:/]|(?:ms|[smhdk]|[KMGTP]i?)(?![A-Za-z]))*(?!\w|-\w)")
+"""A count, an amount, a time or an address, and no part of a name or a commit."""
 
 
 def events_of(pr: Manifest, status: Manifest, now: datetime) -> list[Manifest]:
@@ -69,7 +72,7 @@ def _gist(condition: Manifest) -> tuple[str, str, str]:
         message = ""
     elif reason not in PROBLEMS:
         message = ": ".join(message.split(": ")[:_CONCERNED])
-    return text(condition, "status"), reason, _NUMBER.sub("", message)
+    return text(condition, "status"), reason, _NUMBER.sub("", message) if reason in _COUNTING else message
 
 
 def _event(pr: Manifest, reason: str, message: str, now: datetime) -> Manifest:

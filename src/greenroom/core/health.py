@@ -81,6 +81,13 @@ def assess(child: Manifest, owned: Owned, *, routed: bool = True) -> Health:
     return Health(ref, True) if trouble is None else Health(ref, False, trouble[0], f"{ref.name}: {trouble[1]}")
 
 
+def absent(ref: Ref) -> Health:
+    """Of an object that was applied, and is not there. A Job may have finished, and been cleaned away."""
+    if (ref.kind.group, ref.kind.name) == ("batch", "Job"):
+        return Health(ref, True)
+    return Health(ref, False, NOT_READY, f"{ref.name}: {ref} is not there")
+
+
 def shown_commit(children: Iterable[Manifest], owned: Owned) -> str:
     """The commit that visitors see, ``""`` when they see none. Of several Deployments the one that lags behind counts.
 

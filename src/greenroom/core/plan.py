@@ -22,6 +22,7 @@ from greenroom.model.manifest import (
     Manifest,
     Ref,
     controller_of,
+    get,
     is_deleting,
     items,
     kind_of,
@@ -164,7 +165,14 @@ def rank(manifest: Manifest) -> int:
     return _RANKS.get(kind_of(manifest).name, _OTHER_RANK)
 
 
+def is_repair(action: Action, record: Record | None) -> bool:
+    """Whether the object was as it is desired, and somebody else changed or deleted it since."""
+    return isinstance(action, Apply) and record is not None and record.rendered == digest(action.manifest)
+
+
 def _step(desired: Manifest, present: Manifest | None, record: Record | None) -> Action | None:
+    if (present is None or is_deleting(present)) and _has_run(desired, record):
+        return None
     if present is None:
         return Apply(desired)
     if way := obstacle(desired, present):
@@ -172,6 +180,14 @@ def _step(desired: Manifest, present: Manifest | None, record: Record | None) ->
     if record is not None and record == Record.of(desired, present):
         return None
     return Apply(desired)
+
+
+def _has_run(desired: Manifest, record: Record | None) -> bool:
+    """Whether it is a Job that is to be cleaned away when it has finished, and was started. To make it again would run
+    it again, for ever."""
+    kind = kind_of(desired)
+    ends = (kind.group, kind.name) == ("batch", "Job") and get(desired, "spec", "ttlSecondsAfterFinished") is not None
+    return ends and record is not None and record.rendered == digest(desired)
 
 
 def _is_pr(controller: Mapping[str, Json], name: str) -> bool:

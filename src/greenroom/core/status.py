@@ -21,6 +21,7 @@ from greenroom.model.permission import Permission, explained
 READY = "Ready"
 APPLIED = "Applied"
 TEMPLATE_WARNING = "TemplateWarning"
+DRIFT_WARNING = "DriftWarning"
 
 APPLY_FAILED = "ApplyFailed"
 MISSING_PERMISSION = "MissingPermission"
@@ -32,6 +33,9 @@ PROBLEMS = frozenset(
     {APPLY_FAILED, MISSING_PERMISSION, INVALID_TEMPLATE, INVALID_PR, REVIEW_APP_NOT_FOUND, TAKEN, IMMUTABLE, REPLACING}
 )
 """Why the cluster does not hold what it should. All other reasons are what the objects that it holds say."""
+
+_UNTRIED = frozenset({INVALID_TEMPLATE, INVALID_PR, REVIEW_APP_NOT_FOUND})
+"""Problems with which nothing is applied, so that everything stays as it was."""
 
 FAILURES = frozenset(
     PROBLEMS - {REPLACING}
@@ -76,8 +80,9 @@ def problem_of(ref: Ref, error: ClusterError) -> Problem:
 @dataclass(frozen=True, slots=True)
 class Findings:
     """What a reconcile found. Healths and records are of the children; ``unseen`` is why the health of some cannot be
-    told, now or once they are applied; ``left`` are braces that were left alone. ``writer`` is the user in whose name
-    the children are written, ``""`` for Greenroom itself."""
+    told, now or once they are applied; ``left`` are braces that were left alone; ``unkept`` are fields that the cluster
+    did not keep; ``contested`` are children that somebody changes back whenever they are put right. ``writer`` is the
+    user in whose name the children are written, ``""`` for Greenroom itself."""
 
     generation: int
     commit: str = ""
@@ -89,13 +94,17 @@ class Findings:
     healths: tuple[Health, ...] = ()
     records: tuple[Record, ...] = ()
     left: tuple[str, ...] = ()
+    unkept: tuple[str, ...] = ()
+    contested: tuple[Ref, ...] = ()
 
 
 def status_of(findings: Findings, previous: Manifest, now: datetime) -> dict[str, Json]:
     """The whole status. ``previous`` is the PR object as it is, ``now`` is used for conditions that changed."""
     conditions = [_ready(findings), _applied(findings)]
-    if findings.left:
-        conditions.append(_Condition(TEMPLATE_WARNING, True, "UnknownPlaceholder", _left(findings.left)))
+    if findings.left or findings.unkept:
+        conditions.append(_Condition(TEMPLATE_WARNING, True, *_warning(findings)))
+    if findings.contested:
+        conditions.append(_Condition(DRIFT_WARNING, True, "Contested", _contested(findings.contested)))
     fields: dict[str, Json] = {
         "observedGeneration": findings.generation,
         "commit": findings.commit,
@@ -107,15 +116,23 @@ def status_of(findings: Findings, previous: Manifest, now: datetime) -> dict[str
     return {field: value for field, value in fields.items() if value != ""}
 
 
+def is_applied(pr: Manifest) -> bool:
+    return text(condition_of(pr, APPLIED), "status") == "True"
+
+
 def is_edit(pr: Manifest, desired: Iterable[Manifest], inventory: Mapping[Ref, Record]) -> bool:
     """Whether ``desired`` differs from what was applied though the PR object asks for nothing new: for the template was
-    edited, or is filled in otherwise by this version of ours."""
-    settled = text(condition_of(pr, APPLIED), "status") == "True"
-    asked_before = number(pr, "status", "observedGeneration") == number(pr, "metadata", "generation")
-    if not (settled and asked_before):
+    edited, or is filled in otherwise by this version of ours.
+
+    What is in only one of the two counts where nothing had failed before: else it may be what has to be tried again.
+    """
+    if number(pr, "status", "observedGeneration") != number(pr, "metadata", "generation"):
         return False
-    applied = {ref: record.rendered for ref, record in inventory.items()}
-    return applied != {ref_of(manifest): digest(manifest) for manifest in desired}
+    wanted = {ref_of(manifest): digest(manifest) for manifest in desired}
+    if any(ref in wanted and wanted[ref] != record.rendered for ref, record in inventory.items()):
+        return True
+    untried = text(condition_of(pr, APPLIED), "reason") in _UNTRIED and bool(inventory)
+    return (is_applied(pr) or untried) and wanted.keys() != inventory.keys()
 
 
 def patch(previous: Mapping[str, Json], wanted: Mapping[str, Json]) -> dict[str, Json]:
@@ -205,8 +222,16 @@ def _still_shown(findings: Findings) -> str:
     return f"; commit {_short(findings.shown_commit)} keeps serving"
 
 
-def _left(left: Sequence[str]) -> str:
-    return f"left as it stands, no variable of Greenroom: {_listed(left)}"
+def _warning(findings: Findings) -> tuple[str, str]:
+    left = f"left as it stands, no variable of Greenroom: {_listed(findings.left)}"
+    unkept = f"unknown to Kubernetes, or given twice, and not kept: {_listed(findings.unkept)}"
+    told = [*([left] if findings.left else []), *([unkept] if findings.unkept else [])]
+    return "UnknownPlaceholder" if findings.left else "UnknownField", "; ".join(told)
+
+
+def _contested(refs: Sequence[Ref]) -> str:
+    what = "changed or deleted by somebody else whenever Greenroom puts it right, which it does ever more slowly"
+    return f"{what}: {_listed([*map(str, refs)])}; kubectl get --show-managed-fields -o yaml tells by whom"
 
 
 def _listed(messages: Sequence[str]) -> str:

@@ -49,8 +49,9 @@ _POD_TEMPLATES: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("batch", "Job"): ("spec", "template"),
     ("batch", "CronJob"): ("spec", "jobTemplate", "spec", "template"),
 }
-_RUNNING = frozenset({*_POD_TEMPLATES, ("apps", "ReplicaSet"), ("", "Pod")})
-"""What runs a commit is marked with it. All else is not, so that a push writes only what it changes."""
+_RUNNING = frozenset({*_POD_TEMPLATES, ("apps", "ReplicaSet"), ("", "Pod")} - {("batch", "Job")})
+"""What runs a commit is marked with it. All else is not, so that a push writes only what it changes. Nor is a Job: one
+that does not name the commit is not run again for the next."""
 
 
 @dataclass(frozen=True, slots=True)

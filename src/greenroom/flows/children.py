@@ -5,26 +5,27 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
 
 import structlog
 
 from greenroom.core.plan import (
-    REPLACING,
     Action,
     Apply,
     Blocked,
     Delete,
     Record,
+    digest,
     holds_data,
+    is_repair,
     obstacle,
     plan,
     rank,
     replacement,
 )
-from greenroom.core.status import Problem, problem_of
+from greenroom.core.unkept import unkept
+from greenroom.flows.settled import Deleted, Kinds, Result, Settled, Unwatched, account, parts
 from greenroom.model.errors import (
     ClusterError,
     Conflict,
@@ -49,7 +50,9 @@ from greenroom.model.manifest import (
 )
 from greenroom.model.watch import Scope
 from greenroom.ports import Cluster, Resource
+from greenroom.runtime.backoff import Backoff
 from greenroom.runtime.informer import Handler, Informers
+from greenroom.runtime.repeats import Repeats
 
 MANAGER = "greenroom"
 FORMER = "manager"
@@ -59,68 +62,17 @@ PARALLEL = 8
 SYNC_SECONDS = 10.0
 """How long to wait for the first list of a kind before the objects of other kinds go on without it. A refusal is not
 waited for."""
+REPAIRS_AT_ONCE = 5
+REPAIR_BACKOFF = Backoff(base=1.0, cap=60.0)
+PEACE_SECONDS = 180.0
+"""An object that somebody else changes is put right at once so many times, then ever more slowly, so that no two
+controllers write against each other without end. When it was left alone for so many seconds, that is forgotten."""
 
-
-_PARTS: Mapping[tuple[str, str], tuple[Kind, ...]] = {
-    ("apps", "Deployment"): (REPLICA_SET, POD),
-    ("apps", "StatefulSet"): (POD,),
-    ("apps", "DaemonSet"): (POD,),
-    ("batch", "Job"): (POD,),
-}
-"""What ``core.health`` has to see of workloads, by their group and kind."""
 _UNLABELLED = frozenset({POD, REPLICA_SET})
 """Made by Kubernetes from a workload's pod template. A label of ours in there would start every pod anew whenever an
 environment of KubeTempura's is taken over, so that these are found by their owners."""
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Kinds:
-    """What the cluster answered about some kinds: how each is served, or why it cannot be used now."""
-
-    resources: Mapping[Kind, Resource]
-    failures: Mapping[Kind, ClusterError]
-
-    def blindness(self, kind: Kind) -> Sequence[ClusterError]:
-        """Why the health of an object of the kind cannot be told, if it cannot."""
-        return [self.failures[part] for part in _parts(kind) if part in self.failures]
-
-    def is_namespaced(self, kind: Kind) -> bool:
-        """Of a kind that is not served nobody knows; trying to apply it tells more."""
-        return kind not in self.resources or self.resources[kind].namespaced
-
-
-@dataclass(slots=True)
-class Settled:
-    """What the cluster holds now, what it does not and why, of what the health cannot be told and why, and the errors,
-    of which some want another try."""
-
-    records: list[Record] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
-    unseen: list[Problem] = field(default_factory=list)
-    errors: list[ClusterError] = field(default_factory=list)
-
-    @classmethod
-    def untouched(cls, known: Mapping[Ref, Record], kinds: Kinds, *problems: Problem) -> Settled:
-        """Where everything stays as the inventory has it."""
-        settled = cls([*known.values()], [*problems])
-        settled.look(known, kinds)
-        return settled
-
-    def look(self, refs: Iterable[Ref], kinds: Kinds) -> None:
-        for ref in refs:
-            for error in kinds.blindness(ref.kind):
-                self.unseen.append(problem_of(ref, error))
-                self.errors.append(error)
-
-    def failed(self, ref: Ref, error: ClusterError) -> None:
-        self.problems.append(problem_of(ref, error))
-        self.errors.append(error)
-
-    def keep(self, record: Record | None) -> None:
-        if record is not None:
-            self.records.append(record)
 
 
 class Children:
@@ -137,6 +89,7 @@ class Children:
         self._turned = turned
         self._scopes: set[Scope] = set()
         self._unused: set[Scope] = set()
+        self._repairs: Repeats[Ref] = Repeats(free=REPAIRS_AT_ONCE, backoff=REPAIR_BACKOFF, quiet=PEACE_SECONDS)
 
     async def watch(self, namespace: str, kinds: Iterable[Kind]) -> Kinds:
         """Watch the kinds in a namespace from now on, and wait until what there is of them is known.
@@ -207,21 +160,48 @@ class Children:
         """
         actions = plan(desired, self._informers.get, self._informers.owned(uid), known)
         possible = [action for action in actions if action.ref.kind not in kinds.failures]
-        results = await self._carry_out(possible, writer, known)
         settled = Settled()
+        results = await self._repair(possible, writer, known, settled)
         for ref in dict.fromkeys([*map(ref_of, desired), *_unseen(known, kinds)]):
             failure = kinds.failures.get(ref.kind)
             if failure is not None:
                 settled.failed(ref, failure)
                 settled.keep(known.get(ref))
             else:
-                _account(settled, ref, results.pop(ref, None), known.get(ref))
+                account(settled, ref, results.pop(ref, None), known.get(ref))
         for ref, result in results.items():
             if isinstance(result, ClusterError):
-                _account(settled, ref, result, known.get(ref))
+                account(settled, ref, result, known.get(ref))
         # Of what is yet to be applied, too: a person is to learn at once of all rights that are missing.
         settled.look(dict.fromkeys([*map(ref_of, desired), *(record.ref for record in settled.records)]), kinds)
+        settled.unkept += self._unkept(desired, settled.records)
         return settled
+
+    def _unkept(self, desired: Sequence[Manifest], records: Iterable[Record]) -> Iterator[str]:
+        applied = {record.ref: record.rendered for record in records}
+        for manifest in desired:
+            stored = self._informers.get(ref_of(manifest))
+            told = unkept(manifest, stored) if stored is not None else []
+            if told and applied.get(ref_of(manifest)) == digest(manifest):
+                yield from told
+
+    async def _repair(
+        self, actions: Sequence[Action], writer: Cluster, known: Mapping[Ref, Record], settled: Settled
+    ) -> dict[Ref, Result]:
+        """Carry out the actions, without those that were carried out in vain too often."""
+        repairs = {action.ref for action in actions if is_repair(action, known.get(action.ref))}
+        waits = {ref: wait for ref in repairs if (wait := self._repairs.wait(ref))}
+        results = await self._carry_out([each for each in actions if each.ref not in waits], writer, known)
+        for ref in repairs:
+            if isinstance(results.get(ref), Record | Deleted):
+                self._repairs.done(ref)
+        lasting = (seconds for ref in known if (seconds := self._repairs.lasting(ref)))
+        settled.again = min((*waits.values(), *lasting), default=settled.again)
+        return results
+
+    def contested(self, refs: Iterable[Ref]) -> tuple[Ref, ...]:
+        """Those that somebody else changes back whenever they are put right."""
+        return tuple(ref for ref in sorted(refs) if self._repairs.lasting(ref))
 
     async def clear(self, uid: str, writer: Cluster) -> None:
         """Delete the objects of a PR object that goes, or is gone: the one of this UID.
@@ -242,10 +222,10 @@ class Children:
 
     async def _carry_out(
         self, actions: Sequence[Action], writer: Cluster, known: Collection[Ref] = ()
-    ) -> dict[Ref, _Result]:
+    ) -> dict[Ref, Result]:
         """Deletes first, all at once, then applies, rank by rank. Not known is what somebody else may have made."""
         slots = asyncio.Semaphore(PARALLEL)
-        results: dict[Ref, _Result] = {}
+        results: dict[Ref, Result] = {}
         for _, batch in groupby(actions, key=_batch):
             async with asyncio.TaskGroup() as group:
                 tasks = [
@@ -255,7 +235,7 @@ class Children:
             results |= {ref: task.result() for ref, task in tasks}
         return results
 
-    async def _do(self, action: Action, writer: Cluster, slots: asyncio.Semaphore, *, is_known: bool) -> _Result:
+    async def _do(self, action: Action, writer: Cluster, slots: asyncio.Semaphore, *, is_known: bool) -> Result:
         async with slots:
             try:
                 match action:
@@ -332,31 +312,10 @@ class Children:
         return result if watched else Unwatched(result)
 
 
-@dataclass(frozen=True, slots=True)
-class Deleted:
-    """A desired object had to go first. ``message`` says why, for a person."""
-
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Unwatched:
-    """The result is of an object that carries no label of ours: nobody will tell when it goes, so we have to look."""
-
-    result: Deleted | Blocked
-
-
-_Result = Record | Deleted | Blocked | Unwatched | ClusterError
-
-
 def _scopes(namespace: str, kinds: Iterable[Kind]) -> set[Scope]:
     """Where the kinds, and what tells of their health, are looked for: as little as will do."""
-    wanted = {each for kind in kinds for each in (kind, *_parts(kind))}
+    wanted = {each for kind in kinds for each in (kind, *parts(kind))}
     return {Scope(kind, namespace, "" if kind in _UNLABELLED else ENVIRONMENT_LABEL) for kind in wanted}
-
-
-def _parts(kind: Kind) -> tuple[Kind, ...]:
-    return _PARTS.get((kind.group, kind.name), ())
 
 
 def _unseen(known: Iterable[Ref], kinds: Kinds) -> Iterator[Ref]:
@@ -369,23 +328,3 @@ def _unseen(known: Iterable[Ref], kinds: Kinds) -> Iterator[Ref]:
 
 def _batch(action: Action) -> int:
     return rank(action.manifest) if isinstance(action, Apply) else -1
-
-
-def _account(settled: Settled, ref: Ref, result: _Result | None, known: Record | None) -> None:
-    """Enter what became of one object. What failed may still be there as it was, so the inventory keeps it."""
-    match result:
-        case Record():
-            settled.keep(result)
-            return
-        case Unwatched(inner):
-            _account(settled, ref, inner, known)
-            passes = isinstance(inner, Deleted) or inner.reason == REPLACING
-            settled.errors.append((Conflict if passes else ClusterError)(inner.message))
-            return
-        case ClusterError():
-            settled.failed(ref, result)
-        case Blocked():
-            settled.problems.append(Problem(result.reason, result.message))
-        case Deleted(message):
-            settled.problems.append(Problem(REPLACING, message))
-    settled.keep(known)

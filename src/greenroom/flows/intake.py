@@ -120,8 +120,8 @@ class Intake:
     async def handle(self, event: PullEvent) -> tuple[Outcome, ...]:
         """What was done at each ReviewApp of the repository; nothing at all when there is none.
 
-        Raises ClusterError when it could not be done at one of them, after all were tried. Handling the delivery again
-        completes it.
+        Raises ClusterError when it could not be done at one of them, after all were tried, or when there may be one
+        that is not known yet. Handling the delivery again completes it.
         """
         await self.synced()
         repository = gate.canonical(event.pull.repository)
@@ -136,7 +136,14 @@ class Intake:
                     failures.append(error)
         if failures:
             raise failures[0]
+        if not outcomes:
+            self._check_that_none_is_missed(repository)
         return tuple(outcomes)
+
+    def _check_that_none_is_missed(self, repository: str) -> None:
+        if cause := self._informers.failure(self._apps):
+            message = f"no ReviewApp of {repository} is known, and new ones cannot be seen now: {cause}"
+            raise Unavailable(message, retry_after=SYNC_SECONDS)
 
     def _apps_of(self, repository: str) -> list[Ref]:
         apps = self._informers.list(REVIEW_APP)

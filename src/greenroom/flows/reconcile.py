@@ -1,8 +1,8 @@
 """The PR object -> the objects of its environment, and what became of them -> its status.
 
 The steps: fill in the template (``core.template``), apply and prune (``flows.children``), look at what the children
-say (``core.health``), and last write the status (``core.status``), if it says something new. Whatever changes, a PR
-object, its ReviewApp, a child or a pod, ends in the key of a PR object here.
+say (``core.health``), and last tell it (``flows.telling``), if it is something new. Whatever changes, a PR object, its
+ReviewApp, a child or a pod, ends in the key of a PR object here.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from dataclasses import dataclass
 import structlog
 
 from greenroom.core import status
-from greenroom.core.events import events_of, readiness
-from greenroom.core.health import assess, shown_commit
+from greenroom.core.health import Health, absent, assess, shown_commit
 from greenroom.core.ordering import OBSERVED, Knowledge, join
-from greenroom.core.plan import Record, inventory_of
+from greenroom.core.plan import Record, digest, inventory_of
 from greenroom.core.status import Findings, Problem
 from greenroom.core.template import render
-from greenroom.flows.children import MANAGER, Children, Kinds, Settled
+from greenroom.flows.children import Children
+from greenroom.flows.settled import Kinds, Settled
+from greenroom.flows.telling import Teller
 from greenroom.model.environment import Environment
 from greenroom.model.errors import ClusterError, Invalid, InvalidInput, NotFound, Unavailable
 from greenroom.model.manifest import (
@@ -105,7 +106,7 @@ class Reconcile:
     ) -> None:
         self._cluster = cluster
         self._informers = informers
-        self._clock = clock
+        self._teller = Teller(cluster, informers, clock)
         self._url_of = url_of
         self._apps, self._prs = Scope(REVIEW_APP, namespace), Scope(PR, namespace)
         self._routed = routed
@@ -152,11 +153,10 @@ class Reconcile:
         if self._is_closed(pr):
             await self._delete_closed(ref)
             return None
-        findings, errors, turn = await self._settle(pr)
-        if uid_of(self._informers.get(ref) or {}) != uid_of(pr):
-            return None  # it went meanwhile; another of its name is another environment
-        await self._write_status(pr, findings)
-        return turn or _again(errors)
+        findings, errors, again = await self._settle(pr)
+        if findings is not None:
+            await self._teller.tell(pr, findings)
+        return _again(errors, again)
 
     async def _clear(self, ref: Ref, pr: Manifest | None) -> None:
         """Of a PR object that was gone before we came nothing is known: its objects are the garbage collector's."""
@@ -193,33 +193,41 @@ class Reconcile:
         except NotFound:
             return
 
-    async def _settle(self, pr: Manifest) -> tuple[Findings, list[ClusterError], float]:
-        """With the seconds until it is the environment's turn to follow an edited template, if that has to wait."""
+    async def _settle(self, pr: Manifest) -> tuple[Findings | None, list[ClusterError], float]:
+        """What to tell, the errors of which some want another try, and after how many seconds to look again."""
         namespace = text(pr, "metadata", "namespace")
         known = inventory_of(table(pr, "status"), namespace)
         template = self._template(pr)
         resources = () if isinstance(template, Problem) else template.app.resources
         kinds = await self._children.watch(namespace, {*map(kind_of, resources), *(ref.kind for ref in known)})
         if isinstance(template, Problem):
-            return self._left_alone(pr, known, template, kinds), [], 0.0
+            return self._left_alone(pr, known, template, kinds), [], RESYNC_SECONDS
         try:
             rendered = render(template.environment, template.app, owner_reference(pr), kinds.is_namespaced)
         except InvalidInput as error:
-            return self._left_alone(pr, known, _invalid(template.app.name, error), kinds), [], 0.0
-        if turn := self._turn(pr, rendered.manifests, known):
-            return self._findings(pr, Settled.untouched(known, kinds), template.app.user, rendered.left), [], turn
+            return self._left_alone(pr, known, _invalid(template.app.name, error), kinds), [], RESYNC_SECONDS
+        if turn := self._turn(pr, rendered.manifests, known, kinds):
+            untouched = self._findings(pr, Settled.untouched(known, kinds), template.app.user, rendered.left)
+            # Whatever kept the objects from being as they should has not passed by waiting.
+            return untouched if status.is_applied(pr) else None, [], turn
         # The account is that of the template: of the ReviewApp as it is by now nothing may be left.
         writer = self._writer(template.app.user)
         async with self._lull.urgent():
             settled = await self._children.settle(uid_of(pr), rendered.manifests, known, kinds, writer)
         if _asked_for(self._informers.get(ref_of(pr)) or {}) == _asked_for(pr):
             await self._lull.come(ref_of(pr))
-        return self._findings(pr, settled, template.app.user, rendered.left), settled.errors, 0.0
+        return self._findings(pr, settled, template.app.user, rendered.left), settled.errors, settled.again
 
-    def _turn(self, pr: Manifest, desired: Sequence[Manifest], known: Mapping[Ref, Record]) -> float:
-        """Told from what there is, so that edits that were made while nobody looked are paced, too."""
-        if status.is_edit(pr, desired, known):
-            return self._edits.wait(ref_of(pr))
+    def _turn(self, pr: Manifest, desired: Sequence[Manifest], known: Mapping[Ref, Record], kinds: Kinds) -> float:
+        """Seconds until it is the environment's turn to follow an edited template; 0.0 is now.
+
+        Told from what there is, so that edits that were made while nobody looked are paced, too. An object that is
+        missing waits for no turn, and nor does what comes with it.
+        """
+        recorded = (ref for ref in map(ref_of, desired) if ref in known and ref.kind not in kinds.failures)
+        missing = any(self._informers.get(ref) is None and not absent(ref).ready for ref in recorded)
+        if status.is_edit(pr, desired, known) and not missing:
+            return self._edits.wait(ref_of(pr), digest(desired))
         self._edits.forget(ref_of(pr))
         return 0.0
 
@@ -245,46 +253,26 @@ class Reconcile:
         return self._findings(pr, Settled.untouched(known, kinds, problem), user)
 
     def _findings(self, pr: Manifest, settled: Settled, writer: str, left: tuple[str, ...] = ()) -> Findings:
-        owned = self._informers.owned
         found = (self._informers.get(record.ref) for record in settled.records)
         children = [child for child in found if child is not None]
         return Findings(
             generation=number(pr, "metadata", "generation"),
             commit=text(pr, "spec", "headCommitRef"),
-            shown_commit=shown_commit(children, owned),
+            shown_commit=shown_commit(children, self._informers.owned),
             url=status.address_of(children, self._url_of),
             writer=writer,
             problems=tuple(settled.problems),
             unseen=tuple(settled.unseen),
-            healths=tuple(assess(child, owned, routed=self._routed) for child in children),
+            healths=tuple(self._health(record.ref) for record in settled.records),
             records=tuple(settled.records),
             left=left,
+            unkept=tuple(settled.unkept),
+            contested=self._children.contested(record.ref for record in settled.records),
         )
 
-    async def _write_status(self, pr: Manifest, findings: Findings) -> None:
-        now = self._clock.now()
-        wanted = status.status_of(findings, pr, now)
-        change = status.patch(table(pr, "status"), wanted)
-        if not change:
-            return
-        for event in events_of(pr, wanted, now):
-            await self._tell(event)
-        try:
-            stored = await self._cluster.patch_status(ref_of(pr), change, resource_version=version_of(pr))
-            self._informers.observe(stored)
-        except NotFound:
-            return  # deleted meanwhile; the deletion brings the key here again
-        if news := readiness(pr, wanted):
-            reason, message = news
-            report = log.warning if reason in status.FAILURES else log.info
-            report("readiness changed", reason=reason, message=message)
-
-    async def _tell(self, event: Manifest) -> None:
-        """An Event is worth a try, and no more: the status says the same."""
-        try:
-            await self._cluster.apply(event, manager=MANAGER)
-        except ClusterError as error:
-            log.info("event was not written", event_name=name_of(event), error=str(error))
+    def _health(self, ref: Ref) -> Health:
+        child = self._informers.get(ref)
+        return absent(ref) if child is None else assess(child, self._informers.owned, routed=self._routed)
 
     def _pr_changed(self, old: Manifest | None, new: Manifest | None) -> None:
         """Our own writes to the status are no reason to look again: a back-off would never last longer than a write."""
@@ -373,10 +361,10 @@ def _asked_for(pr: Manifest) -> tuple[Json, ...]:
     return (table(pr, "spec"), *marks)
 
 
-def _again(errors: Iterable[ClusterError]) -> float:
+def _again(errors: Iterable[ClusterError], sooner: float) -> float:
     """Raises the first error that may pass by itself, for the controller's back-off."""
     refused = [error for error in errors if not isinstance(error, Invalid)]
     for error in refused:
         if error.retryable:
             raise error
-    return REFUSED_SECONDS if refused else RESYNC_SECONDS
+    return min(sooner, REFUSED_SECONDS if refused else RESYNC_SECONDS)

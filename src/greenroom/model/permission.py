@@ -34,7 +34,8 @@ _TEXT_LIMIT = 900
 
 @dataclass(frozen=True, slots=True)
 class Permission:
-    """That ``user`` may do ``verb``, as Kubernetes' authorizers are asked.
+    """That ``user`` may do ``verb``, as Kubernetes' authorizers are asked. Of ``""`` is known only that it is Greenroom
+    itself.
 
     ``resource`` is the plural, with a subresource as in ``prs/status``; ``group`` is its API group. ``namespace`` is
     ``""`` at cluster scope, which is also where all namespaces are listed at once. ``name`` is the object's, ``""``
@@ -68,7 +69,7 @@ def _sentence(missing: Sequence[Permission], writer: str) -> str:
     role = "a Role bound to it there" if namespace else "a ClusterRole bound to it"
     deeds = ", ".join(_deed(each) for each in missing)
     user = user if len(user) <= _USER_LIMIT else f"{user[:_USER_LIMIT]}…"
-    return f"{user} may not {deeds} {place}; add to {role}: {granted}"
+    return f"{user or 'Greenroom'} may not {deeds} {place}; add to {role}: {granted}"
 
 
 def _usual_cause(user: str, writer: str) -> str:

@@ -119,7 +119,12 @@ def _plain_list(value: Sequence[Json], schema: Schema, at: str, depth: int) -> J
     kept = [plain(each, Schema(schema.fields), f"{at}[{index}]", depth + 1) for index, each in enumerate(value)]
     if schema.keys:
         _check_keys(kept, schema, at)
-    return kept
+    return _last_of_each(kept, schema) if schema.forgiving else kept
+
+
+def _last_of_each(value: Sequence[Json], schema: Schema) -> list[Json]:
+    last = {_item(each, schema): index for index, each in enumerate(value)}
+    return [value[index] for index in sorted(last.values())]
 
 
 def _check_keys(value: Sequence[Json], schema: Schema, at: str) -> None:
@@ -129,7 +134,7 @@ def _check_keys(value: Sequence[Json], schema: Schema, at: str) -> None:
         for key, named in item:
             if named is None or isinstance(named, list | dict):
                 raise Invalid(f"{at}[{index}]{f'.{key}' if key else ''}: required, the list is merged by it")
-        if item in found:
+        if item in found and not schema.forgiving:
             raise Invalid(
                 f"{at}[{index}]: repeats {_show((item,))}; give each item its own {' and '.join(schema.keys)}"
             )

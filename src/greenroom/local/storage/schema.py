@@ -28,10 +28,14 @@ KEY_DEFAULTS: Mapping[str, Json] = {"protocol": "TCP"}
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """What is known of a value: its fields, and if it is an associative list its merge keys and its items' fields."""
+    """What is known of a value: its fields, and if it is an associative list its merge keys and its items' fields.
+
+    Of ``forgiving`` lists an item may be given twice, and the last one counts (see ``adapters.kube_forgiven``).
+    """
 
     fields: Mapping[str, Schema] = field(default_factory=dict)
     keys: tuple[str, ...] = ()
+    forgiving: bool = False
 
 
 ATOMIC = Schema()
@@ -39,6 +43,10 @@ ATOMIC = Schema()
 
 def _keyed(*keys: str, **fields: Schema) -> Schema:
     return Schema(fields, keys)
+
+
+def _forgiving(*keys: str) -> Schema:
+    return Schema(keys=keys, forgiving=True)
 
 
 def _object(**fields: Schema) -> Schema:
@@ -49,8 +57,8 @@ _SET = _keyed(MEMBER)
 _METADATA = _object(finalizers=_SET, ownerReferences=_keyed("uid"))
 _CONTAINERS = _keyed(
     "name",
-    env=_keyed("name"),
-    ports=_keyed("containerPort", "protocol"),
+    env=_forgiving("name"),
+    ports=_forgiving("containerPort", "protocol"),
     resources=_object(claims=_keyed("name")),
     volumeDevices=_keyed("devicePath"),
     volumeMounts=_keyed("mountPath"),
@@ -59,7 +67,7 @@ _POD_SPEC = _object(
     containers=_CONTAINERS,
     ephemeralContainers=_CONTAINERS,
     hostAliases=_keyed("ip"),
-    imagePullSecrets=_keyed("name"),
+    imagePullSecrets=_forgiving("name"),
     initContainers=_CONTAINERS,
     resourceClaims=_keyed("name"),
     schedulingGates=_keyed("name"),

@@ -221,7 +221,9 @@ def _pr_status() -> Schema:
             "Ready: the address shows the wanted commit; if False, the reason is what it waits for, such as"
             " WaitingForImage, RollingOut, WaitingForRoute, CrashLoopBackOff, ApplyFailed, MissingPermission,"
             " InvalidTemplate or ReviewAppNotFound. Applied: the cluster holds what the template asks for."
-            " TemplateWarning, there only when something is to be warned of: placeholders that were left as they stand."
+            " There only when something is to be warned of: TemplateWarning (placeholders were left as they stand, or"
+            " fields were left out that the cluster does not take) and DriftWarning (somebody changes an object back"
+            " whenever it is put right)."
         ),
     }
     return fields("What became of the environment. Written by Greenroom.", properties)
