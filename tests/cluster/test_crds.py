@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 import yaml
+from tests.cluster.kubectl import Kubectl, KubectlFailed
 from tests.cluster.kubernetes import Kubernetes
 from tests.cluster.node.published import PUBLISHED, filled
 from tests.contract.suite import MANAGER, eventually
@@ -189,7 +191,6 @@ REFUSED = [
     (pr(NOWHERE, parentReviewApp=None), "spec.parentReviewApp", "Required value"),
     (pr(NOWHERE, parentReviewApp=""), "spec.parentReviewApp", "at least 1 chars long"),
     (pr(NOWHERE, prNumber=7), ".spec.prNumber", "expected string"),
-    (pr(NOWHERE, prNumbr="7"), ".spec.prNumbr", "field not declared in schema"),
 ]
 
 
@@ -201,6 +202,12 @@ async def test_what_is_refused_names_the_field_and_the_cure(
         await cluster.apply(manifest, manager=MANAGER)
     assert f"{path}: " in str(refusal.value)
     assert message in str(refusal.value)
+
+
+async def test_whoever_misspells_a_field_is_told(binaries: Path, kubernetes: Kubernetes, namespace: str) -> None:
+    kubectl = Kubectl(binaries / "kubectl", kubernetes.kubeconfig, namespace)
+    with pytest.raises(KubectlFailed, match=r'unknown field "spec.prNumbr"'):
+        await kubectl("apply", "--filename=-", given=json.dumps(pr(namespace, prNumbr="7")))
 
 
 def test_every_rule_is_among_those() -> None:
