@@ -26,7 +26,7 @@ COPY --from=build /opt/greenroom /opt/greenroom
 ENV PATH=/opt/greenroom/bin:/usr/local/bin:/usr/bin:/bin PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 # A number, so that the kubelet can tell that it is not root.
 USER 65532:65532
-EXPOSE 3000 8080 8081
+EXPOSE 3000 8080 8081 9443 18000
 ENTRYPOINT ["greenroom"]
 CMD ["serve"]
 ARG VERSION= REVISION=

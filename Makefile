@@ -9,7 +9,7 @@ ARGS ?=
 IMAGE ?= greenroom
 HELM ?= $(firstword $(shell command -v helm) $(wildcard .cache/kubernetes/*/helm) helm)
 
-.PHONY: help demo test test-cluster lint bench bench-cluster image crds manifests requirements clean
+.PHONY: help demo test test-cluster lint bench bench-cluster bench-gateway image crds manifests requirements clean
 
 help: ## show what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -32,6 +32,9 @@ bench: .venv/development ## benchmarks, as ratios against a peer in the same run
 bench-cluster: .venv/development ## the operator on a real API server, next to plain writes (ARGS='100 500'; needs Go, etcd, openssl)
 	@scripts/packages etcd=etcd-server openssl=openssl
 	@binaries=$$(scripts/kubernetes-binaries); KUBERNETES_BINARIES=$$binaries $(BIN)/python -m bench.cluster $(ARGS)
+
+bench-gateway: .venv/development ## the gateway on a real API server, next to other proxies (ARGS='100 1000 5000'; Linux; needs Go, nginx, haproxy)
+	@scripts/bench-gateway $(ARGS)
 
 image: ## build the operator's container image (IMAGE=registry.example.com/greenroom:0.1.0)
 	@scripts/image $(IMAGE) $(ARGS)

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Protocol
 
@@ -65,6 +66,10 @@ class Cluster(Protocol):
         object with finalizers until they are gone.
         """
 
+    async def release(self, manifest: Manifest, finalizers: Collection[str]) -> None:
+        """Take these finalizers from an object, whoever set them. Raises NotFound, and Conflict when the object is not
+        the one that was read, or has changed since."""
+
     async def patch_status(self, ref: Ref, status: Manifest, *, resource_version: str = "") -> Manifest:
         """JSON merge patch (RFC 7396) of ``status``: only keys given change, None removes.
 
@@ -84,7 +89,16 @@ class Reader(Protocol):
 
 
 class Gateway(Protocol):
-    """The control plane of all Envoys. A gateway is named ``namespace/name``; any number of Envoys may serve it."""
+    """The control plane of all Envoys. Any number of Envoys may serve a gateway.
+
+    It is named as ``core.gateway_names`` has it.
+    """
+
+    def serving(self, changed: Callable[[str], None]) -> AbstractContextManager[None]:
+        """Take Envoys while this is entered. In the end they are sent away, and what was published is forgotten.
+
+        ``changed`` is called with the name of a gateway whenever its standings may have changed. It must not block.
+        """
 
     def publish(self, gateway: str, snapshot: Snapshot) -> None:
         """From now on the Envoys of ``gateway`` are to have this, and only this."""
@@ -94,9 +108,6 @@ class Gateway(Protocol):
 
     def standings(self, gateway: str) -> Sequence[Standing]:
         """What each connected Envoy has of the last published snapshot."""
-
-    def subscribe(self, handler: Callable[[str], None]) -> None:
-        """Call ``handler`` with the name of a gateway whenever its standings may have changed. It must not block."""
 
 
 class Clock(Protocol):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
 from tests.cluster.kubernetes import Kubernetes
 
-from greenroom.model.manifest import Manifest, table
+from greenroom.model.manifest import Kind, Manifest, table
 
 CHART = Path(__file__).parents[2] / "deploy" / "chart"
 BASELINE: Manifest = {"image": {"repository": "registry.example.com/greenroom"}}
@@ -26,12 +27,13 @@ class Helm:
     def lint(self, values: Manifest) -> str:
         return self._run("lint", "--strict", values=values)
 
-    def render(self, values: Manifest) -> list[Manifest]:
-        """Every object that it would create, but for the CRDs. Raises Refused."""
-        return list(yaml.safe_load_all(self.template(values)))
+    def render(self, values: Manifest, *, kinds: Sequence[Kind] = ()) -> list[Manifest]:
+        """Every object that it would create, but for the CRDs, in a cluster with ``kinds`` besides. Raises Refused."""
+        return list(yaml.safe_load_all(self.template(values, kinds=kinds)))
 
-    def template(self, values: Manifest) -> str:
-        return self._run("template", self.release, "--kube-version=1.30.0", values=values)
+    def template(self, values: Manifest, *, kinds: Sequence[Kind] = ()) -> str:
+        served = (f"--api-versions={kind.api_version}/{kind.name}" for kind in kinds)
+        return self._run("template", self.release, "--kube-version=1.30.0", *served, values=values)
 
     def install(self, values: Manifest, kubernetes: Kubernetes) -> str:
         return self._run("install", self.release, f"--kubeconfig={kubernetes.kubeconfig}", values=values)

@@ -113,16 +113,25 @@ class Replica:
 class Installation:
     """A namespace with a ReviewApp, its lease, and the operator's replicas.
 
-    They act as ``account``, a ServiceAccount of the namespace, or else as somebody who may do everything.
+    They act as ``account``, a ServiceAccount of the namespace, or else as somebody who may do everything. They serve
+    VirtualGateways when there is an installation's name, a ``release``.
     """
 
     def __init__(
-        self, cluster: KubeCluster, namespace: str, folder: Path, kubernetes: Kubernetes, *, account: str = ""
+        self,
+        cluster: KubeCluster,
+        namespace: str,
+        folder: Path,
+        kubernetes: Kubernetes,
+        *,
+        account: str = "",
+        release: str = "",
     ) -> None:
         self.cluster = cluster
         self.namespace = namespace
         self.repository = f"https://github.com/acme/{namespace}"
         self._folder = folder
+        self._gateways = ("--gateways", release, "--envoy-image", "envoy") if release else ()
         config = yaml.safe_load(kubernetes.kubeconfig.read_text())
         config["contexts"][0]["context"]["namespace"] = namespace
         if account:
@@ -144,14 +153,17 @@ class Installation:
         await self.cluster.apply(app, manager=MANAGER)
 
     @asynccontextmanager
-    async def replica(self, *, ready: bool = True) -> AsyncIterator[Replica]:
-        ports = dict(zip(("webhook", "metrics", "health"), free_ports(3), strict=True))
+    async def replica(self, *, ready: bool = True, ads_port: int = 0) -> AsyncIterator[Replica]:
+        """Envoys find it at ``ads_port``."""
+        ports = dict(zip(("webhook", "metrics", "health", "admission"), free_ports(4), strict=True))
+        ports["ads"] = ads_port
         log = self._folder / f"{uuid4()}.log"
         with log.open("wb") as output:
             process = await asyncio.create_subprocess_exec(
                 *(*END_WITH_US, ".venv/bin/greenroom", "serve", "--kubeconfig", str(self._kubeconfig)),
                 *("--namespace", self.namespace, "--webhook-secret-file", str(self._secret)),
                 *("--address", "127.0.0.1"),
+                *self._gateways,
                 *(f"--{name}-port={port}" for name, port in ports.items()),
                 stdout=output,
                 stderr=output,

@@ -20,6 +20,7 @@ from greenroom.adapters.kube import KubeCluster
 from greenroom.adapters.kube_http import ApiServer
 from greenroom.app.serve import LEASE_NAME
 from greenroom.model.errors import Forbidden, NotFound
+from greenroom.model.gateway import CONTROLLER, GATEWAY_CLASS
 from greenroom.model.manifest import (
     CONFIG_MAP,
     DEPLOYMENT,
@@ -52,6 +53,7 @@ RBAC = "rbac.authorization.k8s.io"
 CLUSTER_ROLE, CLUSTER_BINDING = Kind(RBAC, "v1", "ClusterRole"), Kind(RBAC, "v1", "ClusterRoleBinding")
 ROLE = Kind(RBAC, "v1", "Role")
 SERVICE_MONITOR = Kind("monitoring.coreos.com", "v1", "ServiceMonitor")
+SERVICES = {"webhook", "metrics", "ads", "admission"}
 VALUES: dict[str, Manifest] = {
     "the defaults": {},
     "one namespace": {"watchNamespace": "default", "replicas": 1, "podDisruptionBudget": False, "userRoles": False},
@@ -216,10 +218,26 @@ def test_every_service_leads_to_a_port_of_the_pods(helm: Helm) -> None:
         text(port, "name") for port in items(deployment, "spec", "template", "spec", "containers", 0, "ports")
     }
     services = of_kind(SERVICE, manifests)
-    assert {name_of(service) for service in services} == {"greenroom-webhook", "greenroom-metrics"}
+    assert {name_of(service).removeprefix("greenroom-") for service in services} == SERVICES
     for service in services:
         assert table(service, "spec", "selector").items() <= pod_labels(manifests).items()
         assert text(service, "spec", "ports", 0, "targetPort") in open_ports
+
+
+@pytest.mark.parametrize("values", [{"gateways": {"enabled": False}}, {"watchNamespace": "team"}])
+def test_where_no_gateway_is_served_no_pod_and_no_write_is_asked_about(helm: Helm, values: Manifest) -> None:
+    manifests = helm.render(values)
+    assert not [ref_of(each) for each in manifests if kind_of(each).group == "admissionregistration.k8s.io"]
+    (deployment,) = of_kind(DEPLOYMENT, manifests)
+    assert "gateways" not in str(deployment)
+    assert len(of_kind(SERVICE, manifests)) == 2
+
+
+def test_the_class_of_gateways_is_there_where_the_cluster_knows_such(helm: Helm) -> None:
+    assert not of_kind(GATEWAY_CLASS, helm.render({}))
+    (made,) = of_kind(GATEWAY_CLASS, helm.render({}, kinds=[GATEWAY_CLASS]))
+    assert text(made, "spec", "controllerName") == CONTROLLER
+    assert not of_kind(GATEWAY_CLASS, helm.render({"gateways": {"enabled": False}}, kinds=[GATEWAY_CLASS]))
 
 
 def test_prometheus_finds_the_metrics_and_nothing_else(helm: Helm) -> None:

@@ -12,6 +12,7 @@ import yaml
 from tests.cluster.kubectl import Kubectl, KubectlFailed
 from tests.cluster.kubernetes import Kubernetes
 from tests.cluster.node.published import PUBLISHED, filled
+from tests.cluster.served import custom, schemas, shown, undescribed
 from tests.contract.suite import MANAGER, eventually
 
 from greenroom.adapters.kube import KubeCluster
@@ -19,8 +20,6 @@ from greenroom.adapters.kube_http import ApiServer
 from greenroom.core import status
 from greenroom.core.plan import Record
 from greenroom.core.status import Findings
-from greenroom.core.verdicts import Verdict
-from greenroom.core.verdicts import status_of as mesh_status_of
 from greenroom.model.crds import definitions
 from greenroom.model.crds.schema import OPEN
 from greenroom.model.errors import Invalid, UnknownKind
@@ -33,8 +32,6 @@ from greenroom.model.manifest import (
     Kind,
     Manifest,
     Ref,
-    condition_of,
-    get,
     items,
     kind_of,
     name_of,
@@ -42,11 +39,9 @@ from greenroom.model.manifest import (
     table,
     text,
 )
-from greenroom.model.mesh import GATEWAY_ROUTE
 from greenroom.model.mesh import GROUP as MESH_GROUP
 
 CRD = Kind("apiextensions.k8s.io", "v1", "CustomResourceDefinition")
-AS_TABLE = {"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
 COMMIT = "b97738ff24a893820cdf9ff7eb033fb40fadc7d9"
 NOWHERE = "default"  # a namespace for objects that are refused
 NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
@@ -81,11 +76,6 @@ def pr(namespace: str, **changes: Json) -> Manifest:
     """As little as people write by hand. A change to None leaves the field out, as in ``resource``."""
     whole = {"parentReviewApp": "shop", "prNumber": "7", **changes}
     return custom(PR, namespace, "shop-pr7", {field: value for field, value in whole.items() if value is not None})
-
-
-def custom(kind: Kind, namespace: str, name: str, spec: Json) -> Manifest:
-    metadata: Manifest = {"name": name, "namespace": namespace}
-    return {"apiVersion": kind.api_version, "kind": kind.name, "metadata": metadata, "spec": spec}
 
 
 def stamped(manifest: Manifest, namespace: str) -> Manifest:
@@ -145,16 +135,6 @@ async def test_every_name_that_an_account_can_have_is_taken(cluster: KubeCluster
 async def test_a_pr_written_by_hand_is_taken(cluster: KubeCluster, namespace: str, spec: Mapping[str, Json]) -> None:
     manifest = pr(namespace, **spec)
     assert (await cluster.apply(manifest, manager=MANAGER))["spec"] == manifest["spec"]
-
-
-async def test_mesh_objects_keep_what_greenroom_does_not_know(cluster: KubeCluster, namespace: str) -> None:
-    """As AWS's CRDs, which these may take the place of."""
-    header: Json = {"name": "x", "match": {"range": {"start": 1, "end": 9}}, "new": True}
-    match: Json = {"hostname": {"exact": "a.example.com", "new": [1]}, "headers": [header], "new": {}}
-    action: Json = {"target": {"virtualService": {"virtualServiceARN": "arn:aws:x"}, "new": 1}}
-    manifest = custom(GATEWAY_ROUTE, namespace, "route", {"httpRoute": {"match": match, "action": action}, "new": ""})
-    assert (await cluster.apply(manifest, manager=MANAGER))["spec"] == manifest["spec"]
-    assert await cluster.apply(custom(GATEWAY_ROUTE, namespace, "empty", {}), manager=MANAGER)
 
 
 # What is refused
@@ -276,20 +256,6 @@ async def test_kubectl_explain_has_something_to_say_of_every_field(server: ApiSe
         assert not [path for path in undescribed(found[kind], kind) if not path.startswith(f"{kind}.metadata")]
 
 
-async def schemas(server: ApiServer) -> dict[str, Json]:
-    answer = await server.request("GET", f"/openapi/v3/apis/{GROUP}/v1")
-    return {name.rpartition(".")[2]: schema for name, schema in table(answer, "components", "schemas").items()}
-
-
-def undescribed(node: Json, path: str) -> Iterator[str]:
-    if not text(node, "description"):
-        yield path
-    for name, below in table(node, "properties").items():
-        yield from undescribed(below, f"{path}.{name}")
-    if get(node, "items") is not None:
-        yield from undescribed(get(node, "items"), f"{path}[]")
-
-
 async def test_short_names_and_categories(server: ApiServer) -> None:
     answer = await server.request("GET", f"/apis/{GROUP}/v1")
     served = {text(each, "name"): table(each) for each in items(answer, "resources")}
@@ -319,33 +285,6 @@ async def test_get_reviewapps(cluster: KubeCluster, server: ApiServer, namespace
     assert await shown(server, namespace, "reviewapps") == [["shop", "https://github.com/acme/templates"]]
 
 
-@pytest.mark.parametrize("protocol", ["httpRoute", "http2Route", "grpcRoute"])
-async def test_get_gatewayroutes(cluster: KubeCluster, server: ApiServer, namespace: str, protocol: str) -> None:
-    action: Json = {"target": {"virtualService": {"virtualServiceRef": {"name": "web"}}}}
-    route: Json = {"match": {"hostname": {"exact": "a.example.com"}}, "action": action}
-    stored = await cluster.apply(custom(GATEWAY_ROUTE, namespace, "route", {protocol: route}), manager=MANAGER)
-    change = mesh_status_of(stored, Verdict(active=False, reason="NoEnvoy", message="none is there"), NOW)
-    assert change is not None
-    await cluster.patch_status(ref_of(stored), change)
-    row = ["route", "a.example.com", "False", "NoEnvoy"]
-    assert await shown(server, namespace, "gatewayroutes", group=f"{MESH_GROUP}/v1beta2") == [row]
-
-
-async def shown(
-    server: ApiServer, namespace: str, plural: str, *, group: str = f"{GROUP}/v1", wide: bool = False
-) -> list[list[Json]]:
-    """The rows of ``kubectl get``, without the age, which is the last column that is not a wide one."""
-    path = f"/apis/{group}/namespaces/{namespace}/{plural}"
-    answer = await server.request("GET", path, headers=AS_TABLE)
-    columns = items(answer, "columnDefinitions")
-    kept = [
-        number
-        for number, column in enumerate(columns)
-        if text(column, "name") != "Age" and (wide or get(column, "priority") == 0)
-    ]
-    return [[get(row, "cells", number) for number in kept] for row in items(answer, "rows")]
-
-
 # What is written
 
 
@@ -369,16 +308,6 @@ async def test_a_review_app_remembers_what_was_closed(cluster: KubeCluster, name
     await cluster.patch_status(ref, {"closed": {"7": "2026-01-31T12:00:00Z closed::abc", "8": "2026"}})
     await cluster.patch_status(ref, {"closed": {"8": None}})
     assert (await cluster.get(ref))["status"] == {"closed": {"7": "2026-01-31T12:00:00Z closed::abc"}}
-
-
-async def test_a_mesh_object_keeps_what_app_mesh_wrote(cluster: KubeCluster, namespace: str) -> None:
-    stored = await cluster.apply(custom(GATEWAY_ROUTE, namespace, "route", {}), manager=MANAGER)
-    await cluster.patch_status(ref_of(stored), {"gatewayRouteARN": "arn:aws:x"})
-    change = mesh_status_of(stored, Verdict(active=True, reason="Programmed", message="it is served"), NOW)
-    assert change is not None
-    written = await cluster.patch_status(ref_of(stored), change)
-    assert text(condition_of(written, "GatewayRouteActive"), "message") == "it is served"
-    assert written["status"] == {"gatewayRouteARN": "arn:aws:x", **change}
 
 
 async def write_status(cluster: KubeCluster, ref: Ref, findings: Findings) -> Mapping[str, Json]:

@@ -607,6 +607,31 @@ class ClusterContract:
             await cluster.apply(more, manager=MANAGER)
         await cluster.apply(config_map(namespace), manager=MANAGER)
 
+    async def test_finalizers_are_taken_away_whoever_set_them(self, cluster: Cluster, namespace: str) -> None:
+        dead, other = f"{FINALIZER}-dead", f"{FINALIZER}-other"
+        held = with_metadata(config_map(namespace), finalizers=[dead, other])
+        stored = await cluster.apply(held, manager="somebody-else")
+        await cluster.delete(ref_of(stored))
+        await cluster.release(await cluster.get(ref_of(stored)), [dead])
+        left = await cluster.get(ref_of(stored))
+        assert items(left, "metadata", "finalizers") == [other]
+        await cluster.release(left, [dead, other])
+        assert not await exists(cluster, ref_of(stored))
+        with pytest.raises(NotFound):
+            await cluster.release(left, [other])
+
+    async def test_finalizers_stay_on_an_object_that_is_not_the_one_that_was_read(
+        self, cluster: Cluster, namespace: str
+    ) -> None:
+        held = with_metadata(config_map(namespace), finalizers=[FINALIZER])
+        stored = await cluster.apply(held, manager=MANAGER)
+        await cluster.apply(with_metadata(held, labels={"color": "green"}), manager=MANAGER)
+        with pytest.raises(Conflict):
+            await cluster.release(stored, [FINALIZER])
+        present = await cluster.get(ref_of(stored))
+        assert items(present, "metadata", "finalizers") == [FINALIZER]
+        await cluster.release(present, [FINALIZER])
+
     async def test_a_pod_is_marked_until_its_end_is_confirmed(self, cluster: Cluster, namespace: str) -> None:
         pod: dict[str, Json] = {
             "apiVersion": "v1",

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from greenroom.core.health import Health, absent, assess, shown_commit
+from greenroom.model.gateway import CONTROLLER, GATEWAY, HTTP_ROUTE
 from greenroom.model.manifest import DEPLOYMENT, Kind, Manifest, Ref
 
 OLD, NEW = "a" * 40, "b" * 40
@@ -56,7 +57,7 @@ def unready(reason: str, message: str) -> dict[str, Any]:
 
 
 def health(child: Any, objects: Objects | None = None) -> Health:
-    return assess(child, (objects or Objects()).owned)
+    return assess(child, (objects or Objects()).owned, look=lambda _: None)
 
 
 def test_a_deployment_is_ready_when_all_its_replicas_are_new_and_available() -> None:
@@ -245,3 +246,55 @@ def test_what_should_be_there_and_is_not_is_waited_for_and_a_job_that_was_cleane
     found = absent(Ref(DEPLOYMENT, "pr-env", "pr7"))
     assert (found.ready, found.reason, found.message) == (False, "NotReady", "pr7: Deployment.apps/pr7 is not there")
     assert absent(Ref(Kind.of("batch/v1", "Job"), "pr-env", "pr7")).ready
+
+
+def http_route(*parents: Any, generation: int = 2) -> Any:
+    metadata = {"name": "pr7", "namespace": "pr-env", "generation": generation}
+    api = {"apiVersion": HTTP_ROUTE.api_version, "kind": HTTP_ROUTE.name}
+    return {**api, "metadata": metadata, "status": {"parents": list(parents)}}
+
+
+def parent(
+    accepted: str = "True", resolved: str = "True", *, controller: str = CONTROLLER, generation: int = 2
+) -> dict[str, Any]:
+    said = {"Accepted": accepted, "ResolvedRefs": resolved}
+    conditions = [
+        {"type": kind, "status": status, "observedGeneration": generation, "reason": f"Why{kind}", "message": "so"}
+        for kind, status in said.items()
+    ]
+    return {"controllerName": controller, "parentRef": {"name": "web"}, "conditions": conditions}
+
+
+def of_route(*parents: Any, programmed: str = "True", routed: bool = True, generation: int = 2) -> Health:
+    condition = {"type": "Programmed", "status": programmed, "reason": "Pending", "message": "no Envoy is connected"}
+    gateways: dict[Ref, Any] = {Ref(GATEWAY, "pr-env", "web"): {"status": {"conditions": [condition]}}}
+    route = http_route(*parents, generation=generation)
+    return assess(route, Objects().owned, look=gateways.get, routed=routed)
+
+
+def test_an_http_route_is_served_when_its_gateway_serves_it() -> None:
+    assert of_route(parent()).ready
+
+
+@pytest.mark.parametrize(
+    ("parents", "programmed", "message"),
+    [
+        ([], "True", "pr7: no gateway has taken the route yet"),
+        ([parent(accepted="False")], "True", "pr7: WhyAccepted: so"),
+        ([parent(resolved="False")], "True", "pr7: WhyResolvedRefs: so"),
+        ([parent(generation=1)], "True", "pr7: its gateway has not looked at the present version yet"),
+        ([parent()], "False", "pr7: Gateway web: Pending: no Envoy is connected"),
+        ([parent(controller="example.com/other"), parent("False")], "True", "pr7: WhyAccepted: so"),
+    ],
+)
+def test_an_http_route_that_nobody_serves_tells_why(parents: Any, programmed: str, message: str) -> None:
+    found = of_route(*parents, programmed=programmed)
+    assert (found.ready, found.reason, found.message) == (False, "WaitingForRoute", message)
+
+
+def test_an_http_route_of_another_controller_is_as_that_one_says() -> None:
+    other = "example.com/other"
+    assert of_route(parent(controller=other), programmed="False").ready
+    assert not of_route(parent(accepted="False", controller=other)).ready
+    assert of_route(parent(), parent(accepted="False", controller=other)).ready
+    assert of_route(routed=False).ready

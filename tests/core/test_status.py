@@ -21,6 +21,7 @@ from greenroom.core.status import (
     status_of,
 )
 from greenroom.model.errors import ClusterError, Conflict, Forbidden
+from greenroom.model.gateway import HTTP_ROUTE
 from greenroom.model.manifest import DEPLOYMENT, PR, Json, Kind, Ref, condition_of, ref_of
 from greenroom.model.permission import Permission
 
@@ -227,8 +228,9 @@ def test_fields_of_others_stay_and_ours_go_when_they_are_empty() -> None:
 
 @pytest.mark.parametrize("protocol", ["httpRoute", "http2Route", "grpcRoute"])
 def test_the_address_is_the_host_of_the_route(protocol: str) -> None:
-    route: Any = {"kind": "GatewayRoute", "spec": {protocol: {"match": {"hostname": {"exact": "pr7.localhost"}}}}}
-    suffix: Any = {"kind": "GatewayRoute", "spec": {"httpRoute": {"match": {"hostname": {"suffix": ".localhost"}}}}}
+    kind = {"apiVersion": ROUTE.kind.api_version, "kind": "GatewayRoute"}
+    route: Any = {**kind, "spec": {protocol: {"match": {"hostname": {"exact": "pr7.localhost"}}}}}
+    suffix: Any = {**kind, "spec": {"httpRoute": {"match": {"hostname": {"suffix": ".localhost"}}}}}
     assert (
         address_of([{"kind": "Service"}, suffix, route], lambda host: f"http://{host}:80") == "http://pr7.localhost:80"
     )
@@ -272,3 +274,11 @@ def test_an_edit_is_what_changes_objects_that_were_applied_or_which_there_are_wh
     pr: dict[str, Any] = {"metadata": {"generation": 2}, "status": {"observedGeneration": 2, "conditions": [condition]}}
     assert is_edit(pr, after, known(*before)) == edited
     assert not is_edit({**pr, "metadata": {"generation": 3}}, after, known(*before))
+
+
+def test_the_address_is_the_first_host_of_an_http_route() -> None:
+    kind = {"apiVersion": HTTP_ROUTE.api_version, "kind": HTTP_ROUTE.name}
+    wide: Any = {**kind, "spec": {"hostnames": ["*.localhost"]}}
+    route: Any = {**kind, "spec": {"hostnames": ["*.localhost", "pr7.localhost", "shop.localhost"]}}
+    assert address_of([wide, route], lambda host: f"http://{host}:80") == "http://pr7.localhost:80"
+    assert address_of([wide, {**kind, "spec": {}}], lambda host: host) == ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from greenroom.app.example_repository import free_port, make_example
 from greenroom.app.forge import LocalForge, Repository, Webhook
 from greenroom.app.settings import OneMachineSettings, StateFolder
 from greenroom.app.wiring import OneMachine, one_machine
-from greenroom.model.manifest import PR, Manifest, Ref, condition_of, text
+from greenroom.model.manifest import PR, REVIEW_APP, Manifest, Ref, condition_of, kind_of, text
 
 T = TypeVar("T")
 
@@ -98,16 +98,19 @@ def settings_in(folder: Path, repository: Repository) -> OneMachineSettings:
 
 
 @asynccontextmanager
-async def shop_in(folder: Path, settings: OneMachineSettings | None = None) -> AsyncIterator[Shop]:
-    """Start it, in a folder that may hold the state of an earlier one."""
+async def shop_in(
+    folder: Path, settings: OneMachineSettings | None = None, *, objects: Sequence[Manifest] = ()
+) -> AsyncIterator[Shop]:
+    """Start it, in a folder that may hold the state of an earlier one. ``objects`` stand for its ReviewApp."""
     path = folder / "shop"
     repository = Repository(path) if path.exists() else await make_example(path)
     settings = settings or settings_in(folder, repository)
-    [review_app] = manifests.load([str(path / "reviewapp.yaml")])
+    objects = objects or [each.manifest for each in manifests.load([str(path / "reviewapp.yaml")])]
+    [review_app] = [each for each in objects if kind_of(each) == REVIEW_APP]
     async with (
-        one_machine(settings, [review_app.manifest]) as machine,
+        one_machine(settings, objects) as machine,
         aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session,
     ):
-        html_url = text(review_app.manifest, "spec", "githubRepository")
+        html_url = text(review_app, "spec", "githubRepository")
         webhook = Webhook(machine.webhook_url, settings.state.webhook_secret())
         yield Shop(machine, LocalForge(settings.state.pulls, repository, html_url, webhook), repository, session)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from tests.flows.world import (
 )
 from tests.virtual import virtual_time
 
+from greenroom.model.gateway import CONTROLLER, GATEWAY, HTTP_ROUTE
 from greenroom.model.manifest import DEPLOYMENT, Ref, ref_of
 
 
@@ -122,3 +124,24 @@ async def test_owners_that_own_each_other_end_nothing(tmp_path: Path) -> None:
         await here.apply(_owned(second, "apps/v1", "ReplicaSet", "a", {}))
         await push(here, B)
         assert (await here.objects("ConfigMap"))["pr7"]["data"] == {"commit": B}
+
+
+@virtual_time
+async def test_an_http_route_is_waited_for_until_its_gateway_serves(tmp_path: Path) -> None:
+    api = HTTP_ROUTE.api_version
+    route = {"apiVersion": api, "kind": "HTTPRoute", "metadata": {"name": "pr{{PR_NUMBER}}"}}
+    gateway = {"apiVersion": api, "kind": "Gateway", "metadata": {"name": "web"}, "spec": {}}
+    said = [{"type": each, "status": "True", "observedGeneration": 1} for each in ("Accepted", "ResolvedRefs")]
+    parent = {"controllerName": CONTROLLER, "parentRef": {"name": "web"}, "conditions": said}
+    spec = {"spec": {"parentRefs": [{"name": "web"}], "hostnames": ["pr{{PR_NUMBER}}.example.com"]}}
+    async with world(tmp_path, review_app({**route, **spec}), running=True) as here:
+        await here.apply(gateway)
+        await made(here)
+        await here.report(Ref(HTTP_ROUTE, NAMESPACE, "pr7"), {"parents": [parent]})
+        await asyncio.sleep(5)
+        assert "Gateway web: no Envoy serves it yet" in (await here.condition())["message"]
+        for status in ("True", "False"):
+            programmed = {"type": "Programmed", "status": status}
+            await here.report(Ref(GATEWAY, NAMESPACE, "web"), {"conditions": [programmed]})
+            await here.until(status, within=5)
+        assert (await here.pr())["status"]["url"] == "http://pr7.example.com:8080"

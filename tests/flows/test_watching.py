@@ -81,7 +81,7 @@ async def test_an_operator_of_one_namespace_looks_at_no_other(tmp_path: Path) ->
     with closing(Watched.open(tmp_path / "cluster.db", clock=VirtualClock())) as store:
         assert isinstance(store, Watched)
         informers = Informers(store)
-        reconcile = Reconcile(store, informers, VirtualClock(), url_of=str, namespace=NAMESPACE)
+        reconcile = Reconcile(store, informers, VirtualClock(), url_of=str, namespace=NAMESPACE, routed=False)
         intake = Intake(store, informers, VirtualClock(), namespace=NAMESPACE)
         running = [asyncio.create_task(each.run()) for each in (informers, reconcile)]
         await store.apply(review_app(deployment()), manager="test")

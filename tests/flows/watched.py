@@ -10,6 +10,7 @@ from tests.flows.world import NAMESPACE, World
 
 from greenroom.local.storage.store import Store
 from greenroom.model.errors import ClusterError, Forbidden
+from greenroom.model.gateway import GATEWAY
 from greenroom.model.manifest import ENVIRONMENT_LABEL, PR, REVIEW_APP, Kind, Manifest, Ref
 from greenroom.model.permission import Permission
 from greenroom.model.watch import Scope
@@ -65,7 +66,7 @@ def watched(here: World) -> Watched:
 
 
 def environments_watches(here: World) -> set[Scope]:
-    return set(watched(here).watches) - {Scope(PR), Scope(REVIEW_APP)}
+    return set(watched(here).watches) - {Scope(PR), Scope(REVIEW_APP), Scope(GATEWAY)}
 
 
 def missing(verb: str, resource: str, group: str = "", user: str = OWN) -> Forbidden:

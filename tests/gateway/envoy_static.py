@@ -50,9 +50,10 @@ def _static(resources: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     routes = {each["name"]: each for each in resources["RouteConfiguration"]}
     assignments = {each["cluster_name"]: each for each in resources["ClusterLoadAssignment"]}
     for listener in resources["Listener"]:
-        connections = listener["filter_chains"][0]["filters"][0]["typed_config"]
-        connections["route_config"] = routes[connections.pop("rds")["route_config_name"]]
+        for chain in listener["filter_chains"]:
+            connections = chain["filters"][0]["typed_config"]
+            connections["route_config"] = routes[connections.pop("rds")["route_config_name"]]
     for cluster in resources["Cluster"]:
-        del cluster["eds_cluster_config"]
-        cluster |= {"type": "STATIC", "load_assignment": assignments[cluster["name"]]}
+        if cluster.pop("eds_cluster_config", None) is not None:
+            cluster |= {"type": "STATIC", "load_assignment": assignments[cluster["name"]]}
     return {"listeners": resources["Listener"], "clusters": resources["Cluster"]}

@@ -6,9 +6,10 @@ import asyncio
 import os
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from aiohttp import ClientSession, TCPConnector, web
 from tests.gateway.world import GATEWAY, World
@@ -16,6 +17,7 @@ from tests.gateway.world import GATEWAY, World
 from greenroom.adapters.ads import AdsServer
 from greenroom.core.envoy import snapshot
 from greenroom.core.routing import Router
+from greenroom.core.xds import Snapshot
 from greenroom.local.envoy_process import EnvoyProcess, bootstrap, envoy_binary
 
 NAME = f"{GATEWAY.namespace}/{GATEWAY.name}"
@@ -39,7 +41,7 @@ async def until(true: Callable[[], bool | Awaitable[bool]]) -> None:
 
 
 class Backends:
-    """Applications of one commit each: every answer tells the commit, and what was asked for."""
+    """Applications of one commit each: every answer tells the commit, and what was asked for, with any ``?status=``."""
 
     def __init__(self) -> None:
         self._runners: list[web.AppRunner] = []
@@ -54,7 +56,9 @@ class Backends:
                 await connection.send_str(commit)
                 await connection.close()
                 return connection
-            return web.json_response({"commit": commit, "path": request.raw_path, "host": request.host})
+            status = int(request.query.get("status", "200"))
+            told = {"commit": commit, "path": request.raw_path, "host": request.host}
+            return web.json_response(told, status=status)
 
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", answer)
@@ -83,9 +87,12 @@ class Gateway:
         await until(self.is_taken)
 
     def publish(self, world: World) -> None:
+        self.ads.publish(NAME, self.configuration(world))
+
+    def configuration(self, world: World) -> Snapshot:
         routing = self._router.route(world)
         assert not routing.refused
-        self.ads.publish(NAME, snapshot(routing.tables[GATEWAY], bind="127.0.0.1"))
+        return snapshot(routing.tables[GATEWAY], bind="127.0.0.1")
 
     def is_taken(self) -> bool:
         standings = self.ads.standings(NAME)
@@ -118,9 +125,19 @@ class Gateway:
 
 
 @asynccontextmanager
-async def gateway(folder: Path, ads: AdsServer, port: int) -> AsyncIterator[Gateway]:
-    """Envoy, connected to ``ads``."""
-    config = bootstrap(NAME, ads.address)
+async def serving(port: int = 0) -> AsyncIterator[AdsServer]:
+    """A control plane that takes Envoys."""
+    async with AdsServer(port=port) as ads:
+        with ads.serving():
+            yield ads
+
+
+@asynccontextmanager
+async def gateway(
+    folder: Path, ads: AdsServer, port: int, *, config: Mapping[str, Any] | None = None
+) -> AsyncIterator[Gateway]:
+    """Envoy, connected to ``ads``, unless its bootstrap ``config`` says otherwise."""
+    config = config or bootstrap(NAME, ads.address)
     envoy = await EnvoyProcess.start(envoy_binary(), folder, "test", config, env={"PATH": os.defpath})
     connector = TCPConnector(force_close=False, limit=0)
     try:

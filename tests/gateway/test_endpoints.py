@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.gateway.world import (
     GATEWAY,
     World,
@@ -16,7 +19,18 @@ from tests.gateway.world import (
 )
 
 from greenroom.core.routing import Router
-from greenroom.model.manifest import COMMIT_ANNOTATION, DEPLOYMENT, ENDPOINT_SLICE, POD, SERVICE
+from greenroom.model.manifest import (
+    COMMIT_ANNOTATION,
+    DEPLOYMENT,
+    ENDPOINT_SLICE,
+    POD,
+    REPLICA_SET,
+    SERVICE,
+    Kind,
+    name_of,
+    ref_of,
+)
+from greenroom.model.mesh import MESH, VIRTUAL_NODE
 
 A, B, C = "a" * 40, "b" * 40, "c" * 40
 LATER, LATEST = "2026-11-23T11:00:00Z", "2026-11-23T12:00:00Z"
@@ -137,6 +151,13 @@ def test_a_headless_service_is_dialled_on_the_port_of_its_pods() -> None:
     assert serving(World(*made)) == {80: A}
 
 
+def test_a_headless_service_may_leave_the_port_to_the_node() -> None:
+    made = [*stage(), *environment(1, A, 1)]
+    find(made, SERVICE, "pr1")["spec"] |= {"clusterIP": "None", "ports": []}
+    find(made, ENDPOINT_SLICE, "pr1-pr1-aaaaa-1")["ports"] = []
+    assert serving(World(*made)) == {80: A}
+
+
 def test_of_two_address_families_one_is_used() -> None:
     made = running("pr1", A, 1)
     second = {**endpoint_slice("pr1", "pr1-aaaaa-1", 1), "addressType": "IPv6"}
@@ -157,3 +178,35 @@ def test_the_slices_of_another_namespace_are_not_taken() -> None:
     made = running("pr1", A, 1)
     find(made, ENDPOINT_SLICE, "pr1-pr1-aaaaa-1")["metadata"]["namespace"] = "elsewhere"
     assert shown(*made) == {}
+
+
+CHANGES: list[tuple[Kind, str, Any]] = [
+    (POD, "pr1-aaaaa-1", lambda each: each["metadata"].update(deletionTimestamp=LATEST)),
+    (REPLICA_SET, "pr1-aaaaa", lambda each: each["metadata"]["annotations"].update({COMMIT_ANNOTATION: C})),
+    (REPLICA_SET, "pr1-bbbbb", lambda each: each["metadata"]["annotations"].update({COMMIT_ANNOTATION: C})),
+    (DEPLOYMENT, "pr1", lambda each: each["spec"].update(replicas=1)),
+    (ENDPOINT_SLICE, "pr1-pr1-bbbbb-2", lambda each: each["endpoints"][0]["conditions"].update(ready=False)),
+    (ENDPOINT_SLICE, "pr1-pr1-aaaaa-1", lambda each: each["metadata"]["labels"].clear()),
+    (SERVICE, "pr1", lambda each: each["spec"].update(ports=[{"port": 80, "name": "other"}])),
+    (SERVICE, "pr1", lambda each: each["spec"].update(type="ExternalName", externalName="x.example.com")),
+    (VIRTUAL_NODE, "pr1", lambda each: each["spec"]["serviceDiscovery"]["dns"].update(hostname="10.0.0.1")),
+    (MESH, "pr-env", lambda each: each["spec"].update(awsName="other")),
+]
+
+
+@given(st.lists(st.tuples(st.sampled_from(CHANGES), st.booleans()), max_size=6))
+def test_what_is_remembered_is_what_would_be_found_again(changes: list[tuple[tuple[Kind, str, Any], bool]]) -> None:
+    """After any changes, undone or not, removals included, a new router says the same."""
+    made = [*stage(), *environment(1, A), *running("pr1", A, 1), *running("pr1", B, 2, created=LATER)]
+    world, router = World(*made), Router()
+    router.route(world)
+    for (kind, name, change), gone in changes:
+        original = next(each for each in made if each["kind"] == kind.name and name_of(each) == name)
+        changed = deepcopy(dict(original))
+        change(changed)
+        for manifest in (changed, original):
+            world.put(manifest)
+            if gone:
+                world.remove(ref_of(manifest))
+            assert router.route(world).tables == Router().route(world).tables
+            assert router.route(world).refused.keys() == Router().route(world).refused.keys()

@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +17,8 @@ from uuid import uuid4
 import psutil
 import pytest
 from aiohttp import ClientError, ClientSession
-from tests.gateway.live import NAME, Backends, free_port, gateway, until
+from structlog.testing import capture_logs
+from tests.gateway.live import NAME, Backends, free_port, gateway, serving, until
 from tests.gateway.world import GATEWAY, NAMESPACE, World, applied, endpoint_slice, environment, stage
 
 from greenroom.adapters.ads import AdsServer
@@ -28,7 +29,7 @@ from greenroom.flows.route import Routes
 from greenroom.local.gateway import Gateways
 from greenroom.local.instance import INSTANCE, marked
 from greenroom.local.storage.store import Store
-from greenroom.model.manifest import Manifest, Ref, condition_of, text
+from greenroom.model.manifest import Manifest, Ref, condition_of, get, ref_of, text
 from greenroom.model.mesh import GATEWAY_ROUTE
 from greenroom.runtime.informer import Informers
 
@@ -58,7 +59,7 @@ def host(number: int) -> str:
 
 
 async def test_what_envoy_refuses_leaves_the_last_good_configuration(tmp_path: Path, backends: Backends) -> None:
-    async with AdsServer() as ads, gateway(tmp_path, ads, free_port()) as envoy:
+    async with serving() as ads, gateway(tmp_path, ads, free_port()) as envoy:
         objects = environment(1, A, await backends.start(A))
         good = configuration(envoy.port, *objects)
         ads.publish(NAME, good)
@@ -78,13 +79,13 @@ async def test_a_control_plane_that_comes_back_empty_does_not_wipe_a_running_env
     tmp_path: Path, backends: Backends
 ) -> None:
     port = free_port()
-    async with AdsServer() as ads, gateway(tmp_path, ads, port) as envoy:
+    async with serving() as ads, gateway(tmp_path, ads, port) as envoy:
         objects = environment(1, A, await backends.start(A))
         ads.publish(NAME, configuration(port, *objects))
         await until(envoy.is_taken)
         async with envoy.polled(host(1)) as counts:
             await ads.__aexit__(None, None, None)
-            async with AdsServer(port=int(ads.address.rpartition(":")[2])) as restarted:
+            async with serving(port=int(ads.address.rpartition(":")[2])) as restarted:
                 envoy.ads = restarted
                 await until(lambda: bool(restarted.standings(NAME)))
                 asked = counts[200]
@@ -138,9 +139,9 @@ class Machine:
 
 
 @asynccontextmanager
-async def machine(folder: Path, port: int) -> AsyncIterator[Machine]:
+async def machine(folder: Path, port: int, *, opened: Callable[..., Store] = Store.open) -> AsyncIterator[Machine]:
     instance = str(uuid4())
-    with closing(Store.open(folder / "cluster.db", clock=Clock())) as store:
+    with closing(opened(folder / "cluster.db", clock=Clock())) as store:
         informers = Informers(store)
         async with AdsServer() as ads, ClientSession() as session:
             made = Machine(store, session, port, instance)
@@ -175,6 +176,29 @@ async def test_a_gateway_has_an_envoy_that_serves_and_goes_with_it(tmp_path: Pat
         await until(lambda: here.envoys() == [])
         await here.put(*stage(port=here.port))
         await here.answers(host(1), 200)
+
+
+async def test_a_gateway_that_changes_while_its_envoy_stops_is_no_error(tmp_path: Path) -> None:
+    instance = str(uuid4())
+    with closing(Store.open(tmp_path / "cluster.db", clock=Clock())) as store, capture_logs() as logs:
+        staged = {ref_of(each): applied(each) for each in stage(port=free_port())}
+        for each in staged.values():
+            await store.apply(each, manager="test")
+        informers = Informers(store)
+        gateways = Gateways(informers, "127.0.0.1:1", state=tmp_path, instance=instance)
+        following, running = [asyncio.create_task(each()) for each in (informers.run, gateways.run)]
+        await until(lambda: len(marked({INSTANCE: instance})) == 1)
+        marked({INSTANCE: instance})[0].send_signal(signal.SIGSTOP)  # it takes its time to stop
+        running.cancel()
+        staged[GATEWAY]["metadata"]["labels"] = {"changed": "meanwhile"}
+        await store.apply(staged[GATEWAY], manager="test")
+        await until(lambda: get(informers.get(GATEWAY), "metadata", "labels", "changed") == "meanwhile")
+        assert not running.done()
+        await asyncio.wait([running])
+        following.cancel()
+        await asyncio.wait([following])
+    assert logs == []
+    assert marked({INSTANCE: instance}) == []
 
 
 async def test_an_envoy_that_is_killed_is_started_again(tmp_path: Path, backends: Backends) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from tests.gateway.envoy_static import complaint, readable
-from tests.gateway.world import GATEWAY, World, environment, find, route, stage, web
+from tests.gateway.world import GATEWAY, World, environment, find, route, router, routers_route, stage, web
 from tests.golden import expected, orphans
 
 from greenroom.core.envoy import snapshot
@@ -99,18 +99,142 @@ def http2_timeouts_and_access_log() -> list[Manifest]:
     return made
 
 
-def what_is_not_supported_yet_is_named() -> list[Manifest]:
-    made = [*stage(), *environment(1, "a" * 40, 20001), *web("router"), *web("tls"), *web("cloudmap"), *web("grpc")]
-    router = {"virtualRouter": {"virtualRouterRef": {"name": "r"}}}
-    find(made, VIRTUAL_SERVICE, "router")["spec"]["provider"] = router
-    find(made, VIRTUAL_NODE, "tls")["spec"]["listeners"][0]["tls"] = {"mode": "STRICT"}
-    find(made, VIRTUAL_NODE, "cloudmap")["spec"]["serviceDiscovery"] = {"awsCloudMap": {"serviceName": "x"}}
-    find(made, VIRTUAL_NODE, "grpc")["spec"]["listeners"][0]["portMapping"]["protocol"] = "grpc"
-    grpc = route("grpc-route", {})
-    grpc["spec"] = {"grpcRoute": {}}
-    ports = route("port-of-the-listener", {"prefix": "/", "port": 8080})
-    to = [route(f"to-{name}", {"prefix": f"/{name}"}, to=name) for name in ("router", "tls", "cloudmap", "grpc")]
-    return [*made, grpc, ports, *to]
+RED_AND_REST = (
+    routers_route("red", {"prefix": "/red"}, to={"red": 1}),
+    routers_route("rest", {"prefix": "/"}, to={"blue": 1}),
+)
+
+
+def a_router_sees_the_path_as_the_gateway_rewrote_it() -> list[Manifest]:
+    """``/paths/red`` is ``/red`` to the router, and so is ``/pathsred``; what no route takes is not found."""
+    only_red = [routers_route("red", {"prefix": "/red"}, to={"red": 1})]
+    return [
+        *stage(),
+        *web("red"),
+        *web("blue"),
+        *router("rest", *RED_AND_REST),
+        *router("only-red", *only_red),
+        route("prefix-without-slash", {"prefix": "/paths"}, to="rest"),
+        route("prefix-with-slash", {"prefix": "/slash/"}, to="rest"),
+        route("prefix-is-replaced", {"prefix": "/old/"}, rewrite={"prefix": {"value": "/red/"}}, to="rest"),
+        route("prefix-is-kept", {"prefix": "/red"}, rewrite={"prefix": {"defaultPrefix": "DISABLED"}}, to="rest"),
+        route("path-is-replaced", {"path": {"exact": "/x"}}, rewrite={"path": {"exact": "/red/1"}}, to="rest"),
+        route("exact-path", {"path": {"exact": "/red/2"}}, to="rest"),
+        route("what-is-left-is-not-found", {"prefix": "/only/"}, to="only-red"),
+    ]
+
+
+def regular_expressions_of_routers() -> list[Manifest]:
+    """Those that cannot be joined with the GatewayRoute's path are refused, and so is no other."""
+    png = [routers_route("png", {"path": {"regex": r"/.*\.png"}}, to={"blue": 1})]
+    optional = [routers_route("optional", {"path": {"regex": "(/x)?"}}, to={"blue": 1})]
+    return [
+        *stage(),
+        *web("blue"),
+        *router("png", *png),
+        *router("optional", *optional),
+        route("prefix-without-slash", {"prefix": "/img"}, to="png"),
+        route("prefix-with-slash", {"prefix": "/slash/"}, to="png"),
+        route("prefix-is-kept", {"prefix": "/kept"}, rewrite={"prefix": {"defaultPrefix": "DISABLED"}}, to="png"),
+        route("regex", {"path": {"regex": "/[ab]/.*"}}, to="png"),
+        route("exact", {"path": {"exact": "/a.png"}}, to="png"),
+        route("refused", {"prefix": "/r"}, to="optional"),
+    ]
+
+
+def conditions_of_gateway_and_router() -> list[Manifest]:
+    header = {"name": "x-team", "match": {"exact": "web"}}
+    asked = {"prefix": "/", "method": "GET", "headers": [header], "queryParameters": [{"name": "q"}]}
+    routes = [
+        routers_route("all-of-them", {**asked, "scheme": "https"}, to={"blue": 1}),
+        routers_route("never-since-methods-differ", {"prefix": "/", "method": "PUT"}, to={"blue": 1}),
+    ]
+    match = {"prefix": "/", "method": "GET", "headers": [{"name": "x-debug"}]}
+    return [*stage(), *web("blue"), *router("shop", *routes), route("debug", match, to="shop")]
+
+
+def weights() -> list[Manifest]:
+    """They are relative. A route whose weights are all 0 answers 503."""
+    routes = [
+        routers_route("five-times-as-many", {"prefix": "/five"}, to={"red": 50, "blue": 10}),
+        routers_route("one-at-zero", {"prefix": "/zero"}, to={"red": 1, "blue": 0}),
+        routers_route("nobody", {"prefix": "/nobody"}, to={"red": 0, "blue": 0}),
+    ]
+    return [*stage(), *web("red"), *web("blue"), *router("shop", *routes), route("shop", {"prefix": "/"}, to="shop")]
+
+
+def retries_and_timeouts() -> list[Manifest]:
+    """The route's own come before those of the node; each event has its word in Envoy."""
+    policy = {
+        "maxRetries": 5,
+        "perRetryTimeout": {"unit": "ms", "value": 2500},
+        "httpRetryEvents": ["server-error", "gateway-error", "client-error", "stream-error"],
+        "tcpRetryEvents": ["connection-error"],
+    }
+    own = {"perRequest": {"unit": "s", "value": 90}, "idle": {"unit": "s", "value": 30}}
+    routes = [
+        routers_route("every-event", {"prefix": "/retry"}, to={"red": 1}, retryPolicy=policy),
+        routers_route("own-timeouts", {"prefix": "/own"}, to={"slow": 1}, timeout=own),
+        routers_route("no-limit", {"prefix": "/no"}, to={"red": 1}, timeout={"perRequest": {"unit": "s", "value": 0}}),
+        routers_route("of-the-node", {"prefix": "/"}, to={"slow": 1}),
+    ]
+    made = [*stage(), *web("red"), *web("slow"), *router("shop", *routes), route("shop", {"prefix": "/"}, to="shop")]
+    timeout = {"http": {"perRequest": {"unit": "s", "value": 60}}}
+    find(made, VIRTUAL_NODE, "slow")["spec"]["listeners"][0]["timeout"] = timeout
+    return made
+
+
+def grpc() -> list[Manifest]:
+    """A call is a path, and its metadata are headers. The path is never rewritten."""
+    made = [*stage(), *web("cart"), *web("shop")]
+    metadata = [{"name": "tenant", "match": {"exact": "a"}}]
+    policy = {
+        "maxRetries": 1,
+        "perRetryTimeout": {"unit": "s", "value": 1},
+        "grpcRetryEvents": ["cancelled", "deadline-exceeded", "internal", "resource-exhausted", "unavailable"],
+    }
+    add = routers_route("add", {"serviceName": "shop.v1.Cart", "methodName": "Add"}, to={"cart": 1}, retryPolicy=policy)
+    routes = [_as_grpc(add), _as_grpc(routers_route("tenant", {"metadata": metadata}, to={"shop": 1}))]
+    keep = {"hostname": {"defaultTargetHostname": "DISABLED"}}
+    service = route("service", {"serviceName": "shop.v1.Cart"}, to="router")
+    host = route("host", {"hostname": {"exact": "grpc.example.com"}}, to="shop", rewrite=keep)
+    for each in (service, host):
+        each["spec"] = _as_grpc(each["spec"])
+    for name in ("cart", "shop"):
+        mapping = {"port": 80, "protocol": "grpc"}
+        find(made, VIRTUAL_NODE, name)["spec"]["listeners"] = [{"portMapping": mapping}]
+    find(made, VIRTUAL_GATEWAY, "ingress-gw")["spec"]["listeners"][0]["portMapping"]["protocol"] = "grpc"
+    return [*made, *router("router", *routes), service, host]
+
+
+def _as_grpc(spec: dict[str, Any]) -> dict[str, Any]:
+    return {("grpcRoute" if field == "httpRoute" else field): value for field, value in spec.items()}
+
+
+def several_listeners() -> list[Manifest]:
+    """Each has its own routes: those for its port, and those for every port."""
+    made = stage()
+    mappings = [{"port": 8080, "protocol": "http"}, {"port": 8443, "protocol": "http2"}]
+    find(made, VIRTUAL_GATEWAY, "ingress-gw")["spec"]["listeners"] = [{"portMapping": each} for each in mappings]
+    return [
+        *made,
+        *web(),
+        route("every-port", {"prefix": "/every"}),
+        route("one-port", {"prefix": "/one", "port": 8443}),
+        route("no-such-port", {"prefix": "/", "port": 80}),
+    ]
+
+
+def what_cannot_be_served_is_named() -> list[Manifest]:
+    """With its field, and what to write instead."""
+    made = [*stage(), *environment(1, "a" * 40, 20001), *web("arn"), *web("nobody"), *web("tcp")]
+    arn = {"virtualNode": {"virtualNodeARN": "arn:aws:appmesh:eu-west-1:1:mesh/m/virtualNode/n"}}
+    find(made, VIRTUAL_SERVICE, "arn")["spec"]["provider"] = arn
+    find(made, VIRTUAL_SERVICE, "nobody")["spec"] = {}
+    find(made, VIRTUAL_NODE, "tcp")["spec"]["listeners"][0]["portMapping"]["protocol"] = "tcp"
+    tcp_route = {"name": "r", "tcpRoute": {"action": {"weightedTargets": []}}}
+    to = [route(f"to-{name}", {"prefix": f"/{name}"}, to=name) for name in ("arn", "nobody", "tcp", "router")]
+    return [*made, *router("router", tcp_route), *to, route("reserved", {"prefix": "/aws-appmesh"})]
 
 
 CASES: list[Callable[[], list[Manifest]]] = [
@@ -121,7 +245,14 @@ CASES: list[Callable[[], list[Manifest]]] = [
     matching,
     hosts,
     http2_timeouts_and_access_log,
-    what_is_not_supported_yet_is_named,
+    a_router_sees_the_path_as_the_gateway_rewrote_it,
+    regular_expressions_of_routers,
+    conditions_of_gateway_and_router,
+    weights,
+    retries_and_timeouts,
+    grpc,
+    several_listeners,
+    what_cannot_be_served_is_named,
 ]
 
 
@@ -132,7 +263,13 @@ def test_envoy_gets(case: Callable[[], list[Manifest]], rewrite_golden: bool, tm
     refused = {f"{ref.kind.name}/{ref.name}": f"{why.reason}: {why}" for ref, why in routing.refused.items()}
     # The versions tell that another process makes the same bytes, so that a restart changes nothing in Envoy.
     versions = {resource.name: resource.version for named in made.values() for resource in named.values()}
-    everything = {"envoy": _without_pages(readable(made)), "versions": versions, "refused": refused}
+    remarks = {f"{ref.kind.name}/{ref.name}": remark for ref, remark in routing.remarks.items()}
+    everything = {
+        "envoy": _without_pages(readable(made)),
+        "versions": versions,
+        "refused": refused,
+        **({"remarks": remarks} if remarks else {}),
+    }
     shown, golden = expected(GOLDEN / f"{case.__name__}.yaml", everything, rewrite=rewrite_golden)
     assert shown == golden
     assert complaint(made, tmp_path) == ""
@@ -143,14 +280,7 @@ def test_no_golden_file_is_left_over(rewrite_golden: bool) -> None:
 
 
 def _without_pages(resources: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
-    """Pages are shown by ``test_live``; here they would only be long."""
+    """Pages are in a file of their own: ``golden/upstream/pages.yaml``."""
     for listener in resources["Listener"]:
-        connections = listener["filter_chains"][0]["filters"][0]["typed_config"]
-        for mapper in connections["local_reply_config"]["mappers"]:
-            body = mapper["body_format_override"]
-            if "json_format" in body:
-                body["json_format"] = dict(sorted(body["json_format"].items()))
-            else:
-                page = body["text_format_source"]["inline_string"]
-                body["text_format_source"]["inline_string"] = f"({page.partition('<title>')[2].partition('<')[0]})"
+        del listener["filter_chains"][0]["filters"][0]["typed_config"]["local_reply_config"]
     return resources

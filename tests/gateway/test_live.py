@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from aiohttp import WSMsgType
-from tests.gateway.live import Backends, Gateway, free_port, gateway, until
+from tests.gateway.live import Backends, Gateway, free_port, gateway, serving, until
 from tests.gateway.world import World, environment, find, route, running, stage
 
 from greenroom.adapters.ads import AdsServer
@@ -30,7 +30,7 @@ async def backends() -> AsyncIterator[Backends]:
 
 @pytest.fixture
 async def ads() -> AsyncIterator[AdsServer]:
-    async with AdsServer() as server:
+    async with serving() as server:
         yield server
 
 
@@ -127,7 +127,8 @@ async def test_the_application_sees_the_path_that_app_mesh_documents(
     envoy: Gateway, backends: Backends, match: dict[str, str], rewrite: dict[str, str], asked: str, seen: str
 ) -> None:
     made = environment(1, A, await backends.start(A))
-    await envoy.show(World(*stage(port=envoy.port), *made[1:], route("r", match, to="pr1", rewrite=rewrite)))
+    rewritten = {"rewrite": rewrite} if rewrite else {}
+    await envoy.show(World(*stage(port=envoy.port), *made[1:], route("r", match, to="pr1", **rewritten)))
     status, _, body = await envoy.get("any.example.com", asked)
     assert (status, json.loads(body)["path"]) == (200, seen)
 

@@ -14,7 +14,9 @@ from greenroom.model.mesh import Refused
 from greenroom.model.regex import checked_regex
 from greenroom.model.routes import (
     Cluster,
+    Forward,
     Listener,
+    ListenerRoutes,
     Match,
     PathKind,
     PathMatch,
@@ -22,6 +24,7 @@ from greenroom.model.routes import (
     Route,
     RouteTable,
     VirtualHost,
+    WeightedCluster,
 )
 
 GOOD = [
@@ -65,12 +68,15 @@ def table(*patterns: str, prefixes: tuple[str, ...] = ()) -> RouteTable:
     regular = [PathMatch(PathKind.REGEX, pattern) for pattern in patterns]
     plain = [PathMatch(PathKind.PREFIX, prefix) for prefix in prefixes]
     routes = tuple(_route(match) for match in [*regular, *plain])
-    return RouteTable(Listener(8080), (VirtualHost("*", routes),), (Cluster("c", http2=False, endpoints=()),))
+    return RouteTable(
+        listeners=(ListenerRoutes(Listener(8080), (VirtualHost("*", routes),)),),
+        clusters=(Cluster("c", http2=False, endpoints=()),),
+    )
 
 
 def _route(path: PathMatch) -> Route:
     rewrite = ReplacePrefix(path.value, "/") if path.kind is PathKind.PREFIX else None
-    return Route("ns/r", Match(path), "c", "", rewrite, timeout=15, idle=0)
+    return Route("ns/r", Match(path), Forward((WeightedCluster("c"),), "", rewrite, timeout=15, idle=0))
 
 
 def test_envoy_takes_what_is_let_through(tmp_path: Path) -> None:

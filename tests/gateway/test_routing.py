@@ -5,15 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from tests.gateway.world import GATEWAY, NAMESPACE, World, environment, find, load, route, stage, stored, web
 
-from greenroom.core.envoy import snapshot
 from greenroom.core.routing import Router, Routing
-from greenroom.core.xds import CLUSTER, ENDPOINTS
-from greenroom.model.manifest import SERVICE, Manifest, Ref, ref_of
-from greenroom.model.mesh import GATEWAY_ROUTE, MESH, VIRTUAL_GATEWAY, VIRTUAL_NODE, VIRTUAL_SERVICE
+from greenroom.model.manifest import SERVICE, Manifest, Ref
+from greenroom.model.mesh import GATEWAY_ROUTE, MESH, VIRTUAL_GATEWAY, VIRTUAL_NODE, VIRTUAL_SERVICE, Refused
+from greenroom.model.routes import Forward
 
 A, B = "a" * 40, "b" * 40
 ROUTE = Ref(GATEWAY_ROUTE, NAMESPACE, "r")
@@ -33,7 +30,7 @@ def one_route(**spec: Any) -> dict[str, Any]:
 
 def hosts(routing: Routing) -> dict[str, list[str]]:
     """Domain -> names of its routes, in the order in which they are tried."""
-    return {host.domain: [each.name for each in host.routes] for host in routing.tables[GATEWAY].hosts}
+    return {host.domain: [each.name for each in host.routes] for host in routing.tables[GATEWAY].listeners[0].hosts}
 
 
 def gateway_with(**spec: Any) -> list[Manifest]:
@@ -112,8 +109,10 @@ def test_a_namespace_in_two_meshes_is_refused() -> None:
 
 
 def test_a_route_is_told_why_its_gateway_is_not_usable() -> None:
-    stands = gateway_with(backendDefaults={"clientPolicy": {}})
-    assert "backendDefaults: not supported" in str(routed(*stands, *web(), one_route()).refused[ROUTE])
+    stands = gateway_with(backendDefaults={"clientPolicy": {"other": 1}})
+    assert "backendDefaults.clientPolicy.other: not supported" in str(
+        routed(*stands, *web(), one_route()).refused[ROUTE]
+    )
 
 
 # References
@@ -132,6 +131,26 @@ def test_a_route_whose_chain_is_broken_says_where(gone: Any, expected: str) -> N
     routing = routed(*stage(), *made, one_route())
     assert reason(routing, ROUTE) == expected
     assert f"{gone.name} pr-env/web" in str(routing.refused[ROUTE])
+
+
+def test_a_service_that_may_not_be_looked_for_is_not_called_missing() -> None:
+    blind = {NAMESPACE: Refused("MissingPermission", "allow list of services in pr-env")}
+    unknown = [each for each in web() if each["kind"] != SERVICE.name]
+    routing = Router().route(World(*stage(), *unknown, one_route()), blind=blind)
+    assert reason(routing, ROUTE) == "MissingPermission"
+    assert str(routing.refused[Ref(VIRTUAL_NODE, NAMESPACE, "web")]) == "allow list of services in pr-env"
+
+
+def test_a_service_that_was_known_is_served_though_it_cannot_be_looked_at_any_more() -> None:
+    blind = {NAMESPACE: Refused("MissingPermission", "allow list of services in pr-env")}
+    assert ROUTE in Router().route(World(*stage(), *web(), one_route()), blind=blind).placed
+
+
+def test_a_host_elsewhere_is_no_service_of_a_namespace_that_cannot_be_looked_at() -> None:
+    made = [*stage(), *web(), one_route()]
+    find(made, VIRTUAL_NODE, "web")["spec"]["serviceDiscovery"] = {"dns": {"hostname": "example.com"}}
+    blind = {"com": Refused("MissingPermission", "allow list of services in com")}
+    assert not Router().route(World(*made), blind=blind).refused
 
 
 def test_an_object_that_is_being_deleted_is_gone() -> None:
@@ -153,16 +172,11 @@ def test_names_of_services_are_understood(host: str) -> None:
     assert ROUTE in routed(*made).placed
 
 
-def test_other_host_names_are_refused_by_name() -> None:
-    made = [*stage(), *web(), one_route()]
-    find(made, VIRTUAL_NODE, "web")["spec"]["serviceDiscovery"] = {"dns": {"hostname": "db.example.com"}}
-    assert reason(routed(*made), ROUTE) == "NotSupportedYet"
-    assert "'db.example.com'" in str(routed(*made).refused[ROUTE])
-
-
 def test_the_default_name_of_a_service_has_a_dot() -> None:
     table = routed(*stage(), *web(), one_route()).tables[GATEWAY]
-    assert table.hosts[0].routes[0].host == "web.pr-env"
+    (route,) = table.listeners[0].hosts[0].routes
+    assert isinstance(route.action, Forward)
+    assert route.action.host == "web.pr-env"
 
 
 def test_two_nodes_of_one_name_do_not_share_a_cluster() -> None:
@@ -218,6 +232,61 @@ def test_routes_for_any_host_and_for_suffixes_also_serve_exact_hosts() -> None:
     }
 
 
+# Listeners and providers
+
+
+def with_ports(*ports: int) -> list[Manifest]:
+    return gateway_with(listeners=[{"portMapping": {"port": port, "protocol": "http"}} for port in ports])
+
+
+def test_a_route_for_one_port_is_on_no_other() -> None:
+    routes = [route("one", {"prefix": "/one", "port": 8081}), route("every", {"prefix": "/every"})]
+    routing = routed(*with_ports(8080, 8081), *web(), *routes)
+    served = {each.listener.port: each.hosts for each in routing.tables[GATEWAY].listeners}
+    names = {port: [found.name for host in hosts for found in host.routes] for port, hosts in served.items()}
+    assert names == {8080: ["pr-env/every"], 8081: ["pr-env/every", "pr-env/one"]}
+    placement = routing.placed[Ref(GATEWAY_ROUTE, NAMESPACE, "one")]
+    assert [listener.port for listener in placement.listeners] == [8081]
+
+
+def test_the_same_match_on_two_ports_is_no_conflict() -> None:
+    routes = [route(f"on-{port}", {"prefix": "/", "port": port}) for port in (8080, 8081)]
+    assert not routed(*with_ports(8080, 8081), *web(), *routes).refused
+
+
+def test_a_port_that_the_gateway_does_not_have_is_named_with_those_it_has() -> None:
+    routing = routed(*with_ports(8080, 8081), *web(), route("r", {"prefix": "/", "port": 80}))
+    assert reason(routing, ROUTE) == "PortNotFound"
+    assert "no listener on port 80; its ports: 8080, 8081" in str(routing.refused[ROUTE])
+
+
+def test_the_target_port_chooses_among_the_ports_of_a_node() -> None:
+    made = [*stage(), *web(), one_route()]
+    mappings = [{"portMapping": {"port": port, "protocol": "http"}} for port in (80, 81)]
+    find(made, VIRTUAL_NODE, "web")["spec"]["listeners"] = mappings
+    find(made, SERVICE, "web")["spec"]["ports"] = [{"port": 80, "name": "a"}, {"port": 81, "name": "b"}]
+    assert routed(*made).placed[ROUTE].clusters == ("cds_egress_pr-env_web_pr-env_http_80",)
+    made[-1]["spec"]["httpRoute"]["action"]["target"]["port"] = 81
+    assert routed(*made).placed[ROUTE].clusters == ("cds_egress_pr-env_web_pr-env_http_81",)
+    made[-1]["spec"]["httpRoute"]["action"]["target"]["port"] = 82
+    assert reason(routed(*made), ROUTE) == "PortNotFound"
+
+
+def test_a_port_that_the_service_lacks_does_no_harm_to_the_others_of_a_node() -> None:
+    made = [*stage(), *web(), one_route()]
+    mappings = [{"portMapping": {"port": port, "protocol": "http"}} for port in (80, 9090)]
+    find(made, VIRTUAL_NODE, "web")["spec"]["listeners"] = mappings
+    assert not routed(*made).refused
+
+
+def test_a_service_without_a_provider_says_that_nobody_answers() -> None:
+    made = [*stage(), *web(), one_route()]
+    find(made, VIRTUAL_SERVICE, "web")["spec"] = {}
+    routing = routed(*made)
+    assert reason(routing, ROUTE) == "NoProvider"
+    assert "names neither a virtualNode nor a virtualRouter" in str(routing.refused[ROUTE])
+
+
 # Bad input
 
 
@@ -239,14 +308,20 @@ def test_routes_for_any_host_and_for_suffixes_also_serve_exact_hosts() -> None:
             {},
             "must have an end greater than its start",
         ),
-        ({"prefix": "/"}, {"priority": 1001}, "spec.priority: must be from 0"),
-        ({"prefix": "/"}, {"priority": "high"}, "spec.priority: must be from 0"),
+        ({"prefix": "/"}, {"priority": 1001}, "spec.priority: must be a whole number from 0 to 1000"),
+        ({"prefix": "/"}, {"priority": "high"}, "spec.priority: must be a whole number from 0 to 1000"),
         ({"prefix": "/a"}, {"rewrite": {"prefix": {"value": "/b/"}}}, "and so must match.prefix"),
         ({"path": {"exact": "/a"}}, {"rewrite": {"prefix": {"value": "/b/"}}}, "needs a prefix to replace"),
         ({"prefix": "/a\n"}, {}, "cannot be printed"),
         ({"prefix": "/"}, {"rewrite": {"hostname": {"defaultTargetHostname": "NO"}}}, "must be ENABLED or DISABLED"),
-        ({"prefix": "/"}, {"http2Route": {}}, "exactly one of httpRoute and http2Route"),
+        ({"prefix": "/"}, {"http2Route": {}}, "spec: must have exactly one of httpRoute, http2Route and grpcRoute"),
         ({"prefix": "/", "scheme": "https"}, {}, "spec.httpRoute.match.scheme: not supported by this gateway yet"),
+        ({"prefix": "/aws-appmesh/x"}, {}, "spec.httpRoute.match.prefix: begins with a path that App Mesh keeps"),
+        ({"prefix": "/a?b=1"}, {}, "spec.httpRoute.match.prefix: is a path only: match a query with queryParameters"),
+        ({"prefix": "/", "port": 0}, {}, "spec.httpRoute.match.port: must be a whole number from 1 to 65535"),
+        ({"prefix": "/"}, {"rewrite": {}}, "spec.httpRoute.action.rewrite: must have at least one of prefix, path and"),
+        ({"prefix": "/", "headers": [{"name": "a", "match": {"like": "b"}}]}, {}, "match.like: is no way to match"),
+        ({"prefix": "/", "headers": [{"name": "a", "is": "b"}]}, {}, "headers[0].is: not supported"),
     ],
 )
 def test_a_wrong_route_is_told_which_field_is_wrong(match: Any, spec: Any, said: str) -> None:
@@ -258,57 +333,3 @@ def test_a_bad_object_does_not_touch_the_routes_of_others() -> None:
     routing = routed(*stage(), *environment(1, A, 20001), *web(), bad)
     assert Ref(GATEWAY_ROUTE, NAMESPACE, "pr1") in routing.placed
     assert set(routing.refused) == {Ref(GATEWAY_ROUTE, NAMESPACE, "bad")}
-
-
-json = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=5), inner, max_size=2),
-    max_leaves=4,
-)
-paths = st.sampled_from(["/", "/a", "/a/", "/a/b", "a", "", "/é", "/x\n", "(", "/[a-z]+", "/(?=x)", "/a{1001}"])
-names = st.sampled_from(["a.example.com", "A.example.com", ".example.com", "example.com", "com", "a b", "", "*"])
-odd = st.deferred(lambda: json)
-matches = st.fixed_dictionaries(
-    {},
-    optional={
-        "prefix": paths | odd,
-        "path": st.fixed_dictionaries({}, optional={"exact": paths, "regex": paths}) | odd,
-        "hostname": st.fixed_dictionaries({}, optional={"exact": names, "suffix": names}) | odd,
-        "method": st.sampled_from(["GET", "get"]) | odd,
-        "headers": st.lists(st.fixed_dictionaries({"name": names}, optional={"match": odd, "invert": odd})) | odd,
-        "queryParameters": st.lists(st.fixed_dictionaries({"name": names}, optional={"match": odd})) | odd,
-    },
-)
-rewrites = st.fixed_dictionaries(
-    {},
-    optional={
-        "prefix": st.fixed_dictionaries({}, optional={"value": paths, "defaultPrefix": odd}) | odd,
-        "path": st.fixed_dictionaries({}, optional={"exact": paths}) | odd,
-        "hostname": odd,
-    },
-)
-route_specs = st.tuples(matches, rewrites, st.sampled_from([0, 1000, -1, None]) | odd)
-
-
-@settings(deadline=None)
-@given(specs=st.lists(route_specs, max_size=6), spoiled=st.lists(st.tuples(st.integers(0, 11), odd), max_size=2))
-def test_any_mixture_of_good_and_bad_objects_gives_a_table_and_named_refusals(
-    specs: list[Any], spoiled: list[tuple[int, Any]]
-) -> None:
-    objects = [*stage(), *environment(1, A, 20001), *web()]
-    for index, spec in spoiled:
-        objects[index] = {**objects[index], "spec": spec}
-    for index, (match, rewrite, priority) in enumerate(specs):
-        objects.append(route(f"r{index}", match, rewrite=rewrite, priority=priority))
-    routing = routed(*objects)
-    for table in routing.tables.values():
-        domains = [host.domain for host in table.hosts]
-        assert len(domains) == len({domain.lower() for domain in domains})
-        made = snapshot(table, bind="127.0.0.1")
-        assert made[CLUSTER].keys() == made[ENDPOINTS].keys()
-        assert {each.cluster for host in table.hosts for each in host.routes} <= made[CLUSTER].keys()
-    for each in objects:
-        ref = ref_of(each)
-        if ref.kind == GATEWAY_ROUTE:
-            assert (ref in routing.placed) is (ref not in routing.refused)
-    assert all(why.reason and str(why) for why in routing.refused.values())

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, closing, suppress
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager, closing, nullcontext, suppress
+from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
 from tests.gateway.world import GATEWAY, NAMESPACE, applied, environment, find, route, stage, web
 from tests.virtual import virtual_time
 
@@ -38,11 +40,20 @@ class Envoys:
 
     def __init__(self) -> None:
         self.published: dict[str, Snapshot] = {}
+        self.shown: list[bytes] = []
         self.said: list[Standing] = []
         self._handler: Callable[[str], None] = lambda _: None
+        self._refused: Mapping[str, str] = {}
+
+    def serving(self, changed: Callable[[str], None]) -> AbstractContextManager[None]:
+        self._handler = changed
+        return nullcontext()
 
     def publish(self, gateway: str, snapshot: Snapshot) -> None:
         self.published[gateway] = snapshot
+        self.shown.append(self.served())
+        if self._refused:
+            self._answer()
 
     def withdraw(self, gateway: str) -> None:
         del self.published[gateway]
@@ -50,8 +61,18 @@ class Envoys:
     def standings(self, gateway: str) -> Sequence[Standing]:
         return self.said
 
-    def subscribe(self, handler: Callable[[str], None]) -> None:
-        self._handler = handler
+    def refuse(self, refused: Mapping[str, str]) -> None:
+        """From now on take all routes but those with such a text in them; the values tell why."""
+        self._refused = refused
+        self._answer()
+
+    def served(self) -> bytes:
+        """The routes that were published last."""
+        return self.published[NAME][ROUTES][THE_ROUTES[1]].body
+
+    def _answer(self) -> None:
+        why = next((why for text, why in self._refused.items() if text.encode() in self.served()), "")
+        self.say(refusing(THE_ROUTES, why) if why else TAKEN)
 
     def say(self, *standings: Standing) -> None:
         self.said = list(standings)
@@ -109,6 +130,17 @@ async def running(desk: Desk) -> AsyncIterator[None]:
 async def settle() -> None:
     """Virtual time in which everything that is due happens; much less than anybody's patience."""
     await asyncio.sleep(1)
+
+
+def route_of(number: int) -> Ref:
+    return Ref(GATEWAY_ROUTE, NAMESPACE, f"pr{number}")
+
+
+def with_prefix(ref: Ref, prefix: str) -> Manifest:
+    """The route of an environment with another path."""
+    changed = deepcopy(find(one_environment(int(ref.name.removeprefix("pr"))), ref.kind, ref.name))
+    changed["spec"]["httpRoute"]["match"]["prefix"] = prefix
+    return changed
 
 
 def one_environment(number: int = 1) -> list[Manifest]:
@@ -216,20 +248,112 @@ async def test_a_refused_cluster_is_told_to_its_route_only(tmp_path: Path) -> No
 
 
 @virtual_time
-async def test_refused_routes_are_told_to_the_one_that_envoy_names(tmp_path: Path) -> None:
-    async with flow(tmp_path, *stage(), *one_environment(1), *one_environment(2)) as desk:
-        desk.envoys.say(TAKEN)
-        await settle()
-        desk.envoys.say(refusing(THE_ROUTES, "route 'pr-env/pr1': something is wrong"))
-        await settle()
-        assert (await desk.condition(PR1))[1] == "Rejected"
-        assert (await desk.condition(PR2))[0] == "True"
-        assert (await desk.condition(GATEWAY))[1] == "Rejected"
+@pytest.mark.parametrize(
+    "why", ["route 'pr-env/pr3': wrong", "domain pr3.pr-env.example.com: wrong", "something is wrong"]
+)
+async def test_of_many_new_routes_only_the_one_that_envoy_refuses_is_left_out(tmp_path: Path, why: str) -> None:
+    objects = [each for number in range(1, 8) for each in one_environment(number)]
+    async with flow(tmp_path, *stage(), *objects) as desk:
+        desk.envoys.refuse({"pr-env/pr3": why})
+        await asyncio.sleep(5)
+        assert (await desk.condition(route_of(3)))[:2] == ("False", "Quarantined")
+        assert (await desk.condition(route_of(3)))[2].endswith(why)
+        others = [GATEWAY, *(route_of(number) for number in range(1, 8) if number != 3)]
+        assert {(await desk.condition(ref))[:2] for ref in others} == {("True", "Programmed")}
+        assert all(f"pr{number}.pr-env".encode() in desk.envoys.served() for number in range(1, 8) if number != 3)
 
 
 @virtual_time
-async def test_refused_routes_are_told_to_all_when_envoy_names_none(tmp_path: Path) -> None:
+async def test_a_route_that_envoy_names_is_found_at_once(tmp_path: Path) -> None:
+    objects = [each for number in range(1, 8) for each in one_environment(number)]
+    async with flow(tmp_path, *stage(), *objects) as desk:
+        desk.envoys.shown.clear()
+        desk.envoys.refuse({"pr-env/pr3": "route 'pr-env/pr3': wrong"})
+        await settle()
+        assert [b"pr3.pr-env" in body for body in desk.envoys.shown] == [False]
+
+
+@virtual_time
+async def test_changes_wait_together_while_an_envoy_is_busy_with_earlier_ones(tmp_path: Path) -> None:
+    async with flow(tmp_path, *stage(), *one_environment(1)) as desk:
+        desk.envoys.say(Standing(frozenset({THE_ROUTES}), {}))
+        await desk.put(*(applied(each) for each in one_environment(2)))
+        await asyncio.sleep(0.1)
+        desk.envoys.shown.clear()
+        for number in (3, 4):
+            await desk.put(*(applied(each) for each in one_environment(number)))
+            await asyncio.sleep(0.1)
+        assert desk.envoys.shown == []
+        desk.envoys.say(TAKEN)
+        await asyncio.sleep(0.1)
+        assert len(desk.envoys.shown) == 1
+        assert b"pr4.pr-env" in desk.envoys.served()
+
+
+@virtual_time
+async def test_an_envoy_that_does_not_answer_does_not_keep_changes_from_the_others(tmp_path: Path) -> None:
+    async with flow(tmp_path, *stage(), *one_environment(1)) as desk:
+        desk.envoys.say(Standing(frozenset({THE_ROUTES}), {}))
+        for number in (2, 3):
+            await desk.put(*(applied(each) for each in one_environment(number)))
+            await settle()
+            assert f"pr{number}.pr-env".encode() in desk.envoys.served()
+
+
+@virtual_time
+async def test_each_of_several_refused_routes_is_found(tmp_path: Path) -> None:
+    objects = [each for number in range(1, 8) for each in one_environment(number)]
+    async with flow(tmp_path, *stage(), *objects) as desk:
+        desk.envoys.refuse({f"pr-env/pr{number}": "something is wrong" for number in (1, 4, 7)})
+        await asyncio.sleep(10)
+        reasons = {number: (await desk.condition(route_of(number)))[1] for number in range(1, 8)}
+        assert {number for number, reason in reasons.items() if reason == "Quarantined"} == {1, 4, 7}
+        assert {number for number, reason in reasons.items() if reason == "Programmed"} == {2, 3, 5, 6}
+
+
+@virtual_time
+async def test_a_refused_route_gets_another_chance_when_it_changes(tmp_path: Path) -> None:
     async with flow(tmp_path, *stage(), *one_environment(1), *one_environment(2)) as desk:
+        desk.envoys.refuse({"/spoiled": "something is wrong"})
+        await settle()
+        assert (await desk.condition(PR1))[0] == "True"
+        served = desk.envoys.served()
+        await desk.put(applied(with_prefix(PR1, "/spoiled")))
+        await settle()
+        assert (await desk.condition(PR1))[1] == "Quarantined"
+        assert (await desk.condition(PR2))[0] == "True"
+        assert desk.envoys.served() == served, "it is served as it was before"
+        await desk.put(applied(with_prefix(PR1, "/right")))
+        await settle()
+        assert (await desk.condition(PR1))[0] == "True"
+        assert b"/right" in desk.envoys.served()
+
+
+@virtual_time
+async def test_what_was_served_before_a_restart_is_not_taken_away_to_find_the_refused_one(tmp_path: Path) -> None:
+    objects = [each for number in range(1, 5) for each in one_environment(number)]
+    with closing(Store.open(tmp_path / "cluster.db", clock=Clock())) as store:
+        desk = Desk(store, Envoys())
+        await desk.put(*(applied(each) for each in [*stage(), *objects]))
+        async with running(desk):
+            desk.envoys.say(TAKEN)
+            await settle()
+        await desk.put(*(applied(each) for each in one_environment(5)))
+        desk.envoys.refuse({"pr-env/pr5": "something is wrong"})
+        desk.envoys.shown.clear()
+        async with running(desk):
+            await settle()
+        assert desk.envoys.shown
+        kept = [f"pr{number}.pr-env".encode() for number in range(1, 5)]
+        assert all(name in body for body in desk.envoys.shown for name in kept)
+        assert (await desk.condition(route_of(5)))[1] == "Quarantined"
+
+
+@virtual_time
+async def test_routes_that_envoy_refuses_for_what_is_in_none_of_them_are_said_to_be_refused(tmp_path: Path) -> None:
+    async with flow(tmp_path, *stage(), *one_environment(1), *one_environment(2)) as desk:
+        desk.envoys.say(TAKEN)
+        await settle()
         desk.envoys.say(refusing(THE_ROUTES, "something is wrong"))
         await settle()
         assert {(await desk.condition(ref))[1] for ref in (PR1, PR2, GATEWAY)} == {"Rejected"}
@@ -251,7 +375,7 @@ async def test_a_gateway_that_becomes_unusable_keeps_its_envoys_as_they_are(tmp_
     async with flow(tmp_path, *stage(), *one_environment()) as desk:
         desk.envoys.say(TAKEN)
         spoiled = stage()
-        find(spoiled, VIRTUAL_GATEWAY, "ingress-gw")["spec"]["backendDefaults"] = {"clientPolicy": {}}
+        find(spoiled, VIRTUAL_GATEWAY, "ingress-gw")["spec"]["backendDefaults"] = {"clientPolicy": {"other": 1}}
         await desk.put(*(applied(each) for each in spoiled))
         await settle()
         assert desk.envoys.published == {}

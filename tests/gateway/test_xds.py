@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable
-
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
-from tests.gateway.model_envoy import ModelEnvoy
 
 from greenroom.core.xds import (
     CLUSTER,
     ENDPOINTS,
     LISTENER,
     ROUTES,
-    TYPES,
-    DeltaStream,
-    Request,
     Response,
     Snapshot,
     XdsResource,
 )
+from greenroom.core.xds_delta import DeltaRequest, DeltaStream
 
 CLUSTERS = ("a", "b", "c")
 BAD = "bad"
 
 
-def resource(name: str, version: str = "1", body: str = "") -> XdsResource:
+def resource(name: str, version: str = "1", body: str = "something") -> XdsResource:
     return XdsResource(name, version, body.encode())
 
 
@@ -56,17 +48,17 @@ class Talk:
         self.stream = DeltaStream()
         self.told: list[Response] = []
 
-    def __call__(self, *requests: Request) -> list[tuple[str, list[str], list[str]]]:
+    def __call__(self, *requests: DeltaRequest) -> list[tuple[str, list[str], list[str]]]:
         return self._told(response for request in requests for response in self.stream.receive(request))
 
     def publish(self, wanted: Snapshot) -> list[tuple[str, list[str], list[str]]]:
         return self._told(self.stream.publish(wanted))
 
     def ack(self, type_url: str) -> list[tuple[str, list[str], list[str]]]:
-        return self(Request(type_url, nonce=self.last(type_url)))
+        return self(DeltaRequest(type_url, nonce=self.last(type_url)))
 
     def nack(self, type_url: str) -> list[tuple[str, list[str], list[str]]]:
-        return self(Request(type_url, nonce=self.last(type_url), error="because"))
+        return self(DeltaRequest(type_url, nonce=self.last(type_url), error="because"))
 
     def last(self, type_url: str) -> str:
         return next(response.nonce for response in reversed(self.told) if response.type_url == type_url)
@@ -81,11 +73,11 @@ def connected(*clusters: str) -> Talk:
     """An Envoy that has taken these clusters, and routes to them."""
     talk = Talk()
     talk.publish(snapshot(*clusters))
-    talk(Request(CLUSTER), Request(ENDPOINTS, subscribe=clusters), Request(LISTENER))
+    talk(DeltaRequest(CLUSTER), DeltaRequest(ENDPOINTS, subscribe=clusters), DeltaRequest(LISTENER))
     for type_url in (ENDPOINTS, CLUSTER):
         talk.ack(type_url)
     talk.ack(LISTENER)
-    talk(Request(ROUTES, subscribe=("routes",)))
+    talk(DeltaRequest(ROUTES, subscribe=("routes",)))
     talk.ack(ROUTES)
     assert not talk.stream.standing().missing
     return talk
@@ -93,19 +85,19 @@ def connected(*clusters: str) -> Talk:
 
 def test_nothing_is_answered_before_the_first_snapshot() -> None:
     talk = Talk()
-    assert talk(Request(CLUSTER, initial_versions={"a": "1"}), Request(LISTENER)) == []
+    assert talk(DeltaRequest(CLUSTER, initial_versions={"a": "1"}), DeltaRequest(LISTENER)) == []
 
 
 def test_an_envoy_that_asks_is_told_even_that_there_is_nothing() -> None:
     talk = Talk()
     talk.publish({})
-    assert talk(Request(CLUSTER)) == [(CLUSTER, [], [])]
+    assert talk(DeltaRequest(CLUSTER)) == [(CLUSTER, [], [])]
 
 
 def test_routes_wait_until_their_clusters_are_warm() -> None:
     talk = connected("a")
     assert talk.publish(snapshot("a", "b")) == [(CLUSTER, ["b"], [])]
-    assert talk(Request(ENDPOINTS, subscribe=("b",))) == [(ENDPOINTS, ["b"], [])]
+    assert talk(DeltaRequest(ENDPOINTS, subscribe=("b",))) == [(ENDPOINTS, ["b"], [])]
     assert talk.ack(ENDPOINTS) == []
     assert talk.ack(CLUSTER) == [(ROUTES, ["routes"], [])]
 
@@ -150,7 +142,7 @@ def test_what_did_not_change_is_not_sent() -> None:
 def test_a_stale_nonce_is_no_answer() -> None:
     talk = connected("a")
     talk.publish(snapshot("a", "b"))
-    assert talk(Request(CLUSTER, nonce="1"), Request(CLUSTER, nonce="999", error="late")) == []
+    assert talk(DeltaRequest(CLUSTER, nonce="1"), DeltaRequest(CLUSTER, nonce="999", error="late")) == []
     assert (CLUSTER, "b") in talk.stream.standing().missing
     assert not talk.stream.standing().refused
 
@@ -180,7 +172,17 @@ def test_a_refused_listener_is_offered_again_when_asked_to() -> None:
     talk = connected("a")
     talk.publish({**snapshot("a"), LISTENER: {"listener": resource("listener", "2", "routes")}})
     talk.nack(LISTENER)
-    assert described(talk.stream.retry()) == [(LISTENER, ["listener"], [])]
+    assert described(talk.stream.retry(LISTENER)) == [(LISTENER, ["listener"], [])]
+
+
+def test_a_refused_cluster_is_offered_again_when_asked_to_and_nothing_else() -> None:
+    talk = connected("a")
+    talk.publish({**snapshot("a", "b"), LISTENER: {"listener": resource("listener", "2", "routes")}})
+    talk.nack(CLUSTER)
+    talk.nack(LISTENER)
+    assert described(talk.stream.retry(CLUSTER)) == [(CLUSTER, ["b"], [])]
+    talk.ack(CLUSTER)
+    assert talk.stream.standing().refused == {(LISTENER, "listener"): "because"}
 
 
 def test_of_a_refused_group_the_good_ones_are_sent_one_by_one() -> None:
@@ -196,9 +198,9 @@ def test_an_envoy_that_connects_again_gets_only_what_differs() -> None:
     talk = Talk()
     talk.publish(snapshot("a", "b"))
     told = talk(
-        Request(CLUSTER, initial_versions={"a": "1", "gone": "1"}),
-        Request(ENDPOINTS, subscribe=("a", "gone"), initial_versions={"a": "1", "gone": "1"}),
-        Request(LISTENER, initial_versions={"listener": "1"}),
+        DeltaRequest(CLUSTER, initial_versions={"a": "1", "gone": "1"}),
+        DeltaRequest(ENDPOINTS, subscribe=("a", "gone"), initial_versions={"a": "1", "gone": "1"}),
+        DeltaRequest(LISTENER, initial_versions={"listener": "1"}),
     )
     assert told == [(CLUSTER, ["b"], []), (ENDPOINTS, [], ["gone"])]
 
@@ -212,125 +214,21 @@ def test_a_changed_cluster_gets_its_endpoints_again() -> None:
 def test_a_cluster_that_changed_while_envoy_was_away_gets_its_endpoints_again() -> None:
     talk = Talk()
     talk.publish(snapshot("a"))
-    talk(Request(CLUSTER, initial_versions={"a": "old"}))
-    endpoints = Request(ENDPOINTS, subscribe=("a",), initial_versions={"a": "1"})
+    talk(DeltaRequest(CLUSTER, initial_versions={"a": "old"}))
+    endpoints = DeltaRequest(ENDPOINTS, subscribe=("a",), initial_versions={"a": "1"})
     assert talk(endpoints) == [(ENDPOINTS, ["a"], [])]
 
 
 def test_asking_for_a_name_again_gets_it_again() -> None:
     talk = connected("a")
-    assert talk(Request(ENDPOINTS, subscribe=("a",))) == [(ENDPOINTS, ["a"], [])]
+    assert talk(DeltaRequest(ENDPOINTS, subscribe=("a",))) == [(ENDPOINTS, ["a"], [])]
 
 
 def test_a_name_that_does_not_exist_is_answered_too_so_that_envoy_does_not_wait() -> None:
     talk = connected("a")
-    assert talk(Request(ENDPOINTS, subscribe=("nothing",))) == [(ENDPOINTS, [], ["nothing"])]
+    assert talk(DeltaRequest(ENDPOINTS, subscribe=("nothing",))) == [(ENDPOINTS, [], ["nothing"])]
 
 
 def test_types_that_we_do_not_have_are_not_answered() -> None:
     talk = connected("a")
-    assert talk(Request("type.googleapis.com/envoy.service.runtime.v3.Runtime", subscribe=("x",))) == []
-
-
-versions = st.sampled_from(["1", "2", BAD])
-
-
-class AnyInterleaving(RuleBasedStateMachine):
-    """Publish, answer, refuse, cut and restart in any order: in the end Envoy has the last snapshot."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.wanted: Snapshot | None = None
-        self.impatient = False
-
-    @initialize(partly=st.booleans())
-    def start(self, partly: bool) -> None:
-        self.envoy = ModelEnvoy(lambda _, each: BAD in each.version, partly=partly)
-        self.connect()
-
-    @rule(
-        clusters=st.dictionaries(st.sampled_from(CLUSTERS), st.tuples(versions, versions)),
-        listener=versions,
-        routes=versions,
-    )
-    def publish(self, clusters: dict[str, tuple[str, str]], listener: str, routes: str) -> None:
-        routed = ",".join(sorted(clusters))
-        self.wanted = {
-            CLUSTER: {name: resource(name, cluster) for name, (cluster, _) in clusters.items()},
-            ENDPOINTS: {name: resource(name, endpoints) for name, (_, endpoints) in clusters.items()},
-            LISTENER: {"listener": resource("listener", listener, "routes")},
-            ROUTES: {"routes": resource("routes", f"{routed}-{routes}", routed)},
-        }
-        self.inbox.extend(self.stream.publish(self.wanted))
-
-    @rule()
-    def envoy_takes_a_response(self) -> None:
-        if self.inbox:
-            response = self.inbox.popleft()
-            self.envoy.take(response)
-            if response.type_url == ROUTES:
-                self.check_routes()
-
-    @rule()
-    def envoy_is_heard(self) -> None:
-        if self.envoy.requests:
-            self.inbox.extend(self.stream.receive(self.envoy.requests.popleft()))
-
-    @rule()
-    def patience_ends(self) -> None:
-        if held_by := self.stream.held_by:
-            self.impatient = True
-            self.inbox.extend(self.stream.release(held_by))
-
-    @rule()
-    def endpoints_are_late(self) -> None:
-        self.envoy.stop_waiting()
-
-    @rule()
-    def connect(self) -> None:
-        """The connection is cut, or one of the two was restarted: Envoy connects again, and keeps what it has."""
-        self.stream = DeltaStream()
-        self.inbox: deque[Response] = deque()
-        if self.wanted is not None:
-            self.inbox.extend(self.stream.publish(self.wanted))
-        self.envoy.connect()
-
-    def check_routes(self) -> None:
-        unknown = self.envoy.routed() - self.envoy.has[CLUSTER].keys()
-        assert unknown <= self.envoy.refused_clusters or self.impatient, "routes came before their clusters"
-
-    def teardown(self) -> None:
-        if self.wanted is None:
-            assert not self.inbox
-            return
-        while self.inbox or self.envoy.requests or self.envoy.silent:
-            if self.inbox:
-                self.envoy_takes_a_response()
-            elif self.envoy.requests:
-                self.envoy_is_heard()
-            else:
-                self.envoy.stop_waiting()
-        self.check_end(self.wanted)
-
-    def check_end(self, wanted: Snapshot) -> None:
-        standing = self.stream.standing()
-        bad = {(kind, each.name) for kind in TYPES for each in wanted[kind].values() if BAD in each.version}
-        assert standing.refused.keys() <= bad
-        for kind in TYPES:
-            for name, each in wanted[kind].items():
-                if (kind, name) not in standing.missing:
-                    assert self.envoy.has[kind].get(name) == each
-                else:
-                    assert standing.refused.keys() & self.needed_by(kind, name), "left out without a reason"
-            if not any(LISTENER in named or ROUTES in named for named in standing.refused):
-                assert self.envoy.has[kind].keys() <= wanted[kind].keys(), "something old was left"
-
-    @staticmethod
-    def needed_by(kind: str, name: str) -> set[tuple[str, str]]:
-        """Envoy does not ask for what belongs to something that it refused."""
-        owners = {ENDPOINTS: (CLUSTER, name), ROUTES: (LISTENER, "listener")}
-        return {(kind, name), owners.get(kind, (kind, name))}
-
-
-AnyInterleaving.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
-TestAnyInterleaving = AnyInterleaving.TestCase
+    assert talk(DeltaRequest("type.googleapis.com/envoy.service.runtime.v3.Runtime", subscribe=("x",))) == []

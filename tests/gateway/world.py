@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from greenroom.model.manifest import COMMIT_ANNOTATION, Kind, Manifest, Ref, get, name_of, ref_of, table
-from greenroom.model.mesh import GATEWAY_ROUTE, VIRTUAL_GATEWAY, VIRTUAL_NODE, VIRTUAL_SERVICE
+from greenroom.model.mesh import GATEWAY_ROUTE, VIRTUAL_GATEWAY, VIRTUAL_NODE, VIRTUAL_ROUTER, VIRTUAL_SERVICE
 
 DATA = Path(__file__).parents[1] / "data" / "published"
 NAMESPACE = "pr-env"
@@ -128,6 +128,25 @@ def route(name: str, match: Mapping[str, Any], *, to: str = "web", **spec: Any) 
     route: dict[str, Any] = {"httpRoute": {"match": match, "action": action}, **spec}
     made: dict[str, Any] = {"kind": "GatewayRoute", "metadata": metadata, "spec": route}
     return stored({"apiVersion": GATEWAY_ROUTE.api_version, **made}, created=metadata.get("creationTimestamp", CREATED))
+
+
+def router(name: str, *routes: Mapping[str, Any], ports: Iterable[int] = (80,)) -> list[Manifest]:
+    """A VirtualRouter, and the VirtualService of the same name in front of it."""
+    listeners = [{"portMapping": {"port": port, "protocol": "http"}} for port in ports]
+    provider = {"virtualRouter": {"virtualRouterRef": {"name": name}}}
+    specs = {VIRTUAL_ROUTER: {"listeners": listeners, "routes": list(routes)}, VIRTUAL_SERVICE: {"provider": provider}}
+    return [
+        stored({"apiVersion": kind.api_version, "kind": kind.name, "metadata": {"name": name}, "spec": spec})
+        for kind, spec in specs.items()
+    ]
+
+
+def routers_route(name: str, match: Mapping[str, Any], *, to: Mapping[str, int], **spec: Any) -> dict[str, Any]:
+    """A route of a VirtualRouter. ``to`` has weights of VirtualNodes; what is no ``priority`` belongs to its type."""
+    priority = {"priority": spec.pop("priority")} if "priority" in spec else {}
+    targets = [{"virtualNodeRef": {"name": node}, "weight": weight} for node, weight in to.items()]
+    of_type = {"match": match, "action": {"weightedTargets": targets}, **spec}
+    return {"name": name, **priority, "httpRoute": of_type}
 
 
 def web(name: str = "web") -> list[Manifest]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -34,6 +34,7 @@ class Shelf:
         self.fails: Exception | None = None
         self.events: asyncio.Queue[WatchEvent] = asyncio.Queue()
         self.watchers = 0
+        self.released: list[tuple[Ref, frozenset[str]]] = []
         self.deleted: list[tuple[Ref, str, str, int | None]] = []
 
     def put(self, kind: Kind, namespace: str, name: str, **fields: Any) -> Manifest:
@@ -84,6 +85,9 @@ class Shelf:
     ) -> None:
         self._fail()
         self.deleted.append((ref, uid, resource_version, grace_seconds))
+
+    async def release(self, manifest: Manifest, finalizers: Collection[str]) -> None:
+        self.released.append((ref_of(manifest), frozenset(finalizers)))
 
     async def patch_status(self, ref: Ref, status: Manifest, *, resource_version: str = "") -> Manifest:
         return {**await self.get(ref), "status": status}

@@ -32,7 +32,7 @@ from greenroom.model.errors import (
     Unavailable,
     UnknownKind,
 )
-from greenroom.model.manifest import CONFIG_MAP, POD, Ref
+from greenroom.model.manifest import CONFIG_MAP, POD, Json, Ref
 
 ONE = "/api/v1/namespaces/default/configmaps/one"
 MAPS = "/api/v1/namespaces/default/configmaps"
@@ -150,6 +150,17 @@ async def test_a_status_is_patched(client: aiohttp.ClientSession, shelf: Shelf) 
     assert (await patched.json())["status"] == {"phase": "Running"}
     for body in ("{}", '{"status": null}', "[]"):
         assert (await status_of(await client.patch(path, data=body, headers=headers)))[0] == 400
+
+
+async def test_finalizers_are_patched_and_nothing_else(client: aiohttp.ClientSession, shelf: Shelf) -> None:
+    one = Ref(CONFIG_MAP, "default", "one")
+    metadata: Json = {"name": "one", "namespace": "default", "finalizers": ["a", "b", "c"]}
+    shelf.objects[one] = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
+    headers = {"Content-Type": "application/merge-patch+json"}
+    patched = await client.patch(ONE, data='{"metadata": {"finalizers": ["b"]}}', headers=headers)
+    assert (patched.status, shelf.released) == (200, [(one, frozenset("ac"))])
+    for body in ("{}", '{"metadata": {}}', '{"metadata": {"finalizers": [], "labels": {}}}'):
+        assert (await status_of(await client.patch(ONE, data=body, headers=headers)))[0] == 400
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,22 @@ from greenroom.core.status import FIELDS as STATUS_FIELDS
 from greenroom.model.crds import definitions
 from greenroom.model.environment import Environment
 from greenroom.model.errors import InvalidInput
+from greenroom.model.gateway_route import _GATEWAY_ROUTE
 from greenroom.model.manifest import Json, Manifest, get, items, name_of, table, text
+from greenroom.model.mesh import _VIRTUAL_SERVICE, Shape, check_supported
 from greenroom.model.reviewapp import SPEC_FIELDS, ReviewApp
+from greenroom.model.virtual_gateway import _VIRTUAL_GATEWAY
+from greenroom.model.virtual_node import _VIRTUAL_NODE
+from greenroom.model.virtual_router import _VIRTUAL_ROUTER
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "chart" / "crds"
+SHAPES: Mapping[str, Shape] = {
+    "VirtualGateway": _VIRTUAL_GATEWAY,
+    "GatewayRoute": _GATEWAY_ROUTE,
+    "VirtualService": _VIRTUAL_SERVICE,
+    "VirtualNode": _VIRTUAL_NODE,
+    "VirtualRouter": _VIRTUAL_ROUTER,
+}
 CRDS = {text(crd, "spec", "names", "kind"): crd for crd in definitions()}
 
 
@@ -53,6 +65,37 @@ def test_every_field_is_explained(kind: str) -> None:
 def test_every_column_is_explained(kind: str) -> None:
     columns = items(CRDS[kind], "spec", "versions", 0, "additionalPrinterColumns")
     assert all(text(column, "description") for column in columns)
+
+
+@pytest.mark.parametrize(("kind", "shape"), SHAPES.items())
+def test_the_schema_has_every_field_that_the_gateway_understands(kind: str, shape: Shape) -> None:
+    missing = set(understood(shape)) - set(explained(schema(kind, "spec")))
+    # What listeners have in common is one shape, and only VirtualNodes can speak TCP.
+    assert {path for path in missing if kind != "VirtualGateway" or "tcp" not in path} == set()
+
+
+@pytest.mark.parametrize(("kind", "shape"), SHAPES.items())
+def test_the_gateway_understands_every_field_that_is_explained(kind: str, shape: Shape) -> None:
+    for path in explained(schema(kind, "spec")):
+        written: Json = {}
+        for step in reversed(path):
+            written = [written] if step == "[*]" else {step: written}
+        check_supported({"spec": written}, shape)  # raises Refused
+
+
+def understood(shape: Shape, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for step, below in shape.items():
+        yield (*path, step)
+        yield from understood(below or {}, (*path, step))
+
+
+def explained(node: Json, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    steps = dict(table(node, "properties"))
+    if get(node, "items") is not None:
+        steps["[*]"] = get(node, "items")
+    for step, below in steps.items():
+        yield (*path, step)
+        yield from explained(below, (*path, step))
 
 
 def test_the_schema_has_the_fields_that_the_program_reads_and_writes() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from typing import NoReturn
 
 from greenroom.local.storage import history
@@ -142,6 +142,9 @@ class ModelCluster:
     async def delete(
         self, ref: Ref, *, uid: str = "", resource_version: str = "", grace_seconds: int | None = None
     ) -> None:
+        _not_asked()
+
+    async def release(self, manifest: Manifest, finalizers: Collection[str]) -> None:
         _not_asked()
 
     async def patch_status(self, ref: Ref, status: Manifest, *, resource_version: str = "") -> Manifest:

@@ -20,6 +20,10 @@ LABEL = "acme.example/part"
 ALL, LABELLED, HERE = Scope(POD), Scope(POD, "ns", LABEL), Scope(POD, "ns")
 
 
+def nobody(_old: Manifest | None, _new: Manifest | None) -> None:
+    """Of a scope that was started, and not subscribed to."""
+
+
 async def started(informers: Informers, *scopes: Scope) -> None:
     for scope in scopes:
         informers.start(scope)
@@ -94,7 +98,7 @@ async def test_an_object_does_not_go_back_in_time_when_the_scope_that_saw_it_las
     async with following(cluster) as informers:
         await started(informers, ALL, LABELLED)
         cluster.strike_dumb()  # for the one that sees everything: the other is new
-        informers.stop(LABELLED)
+        informers.leave(LABELLED, nobody)
         await started(informers, LABELLED)
         web = cluster.write(POD, "web", labels={LABEL: "x"})
         await until(lambda: informers.get(Ref(POD, "ns", "web")) == web)
@@ -127,7 +131,7 @@ async def test_a_scope_that_is_stopped_is_watched_no_longer_and_its_objects_are_
         informers.subscribe(Scope(POD, "other"), other)
         await informers.synced()
         await asyncio.sleep(1)
-        informers.stop(LABELLED)
+        informers.leave(LABELLED, story)
         assert names(informers) == ["there"]
         assert [*informers.owned(uid_of(owner))] == []
         assert not informers.has_listed(LABELLED)
@@ -142,15 +146,31 @@ async def test_a_scope_that_is_stopped_is_watched_no_longer_and_its_objects_are_
 
 
 @virtual_time
+async def test_a_scope_of_two_subscribers_is_followed_until_the_second_one_leaves() -> None:
+    cluster, first, second = ModelCluster(), Story(), Story()
+    cluster.write(POD, "web")
+    async with following(cluster) as informers:
+        informers.subscribe(HERE, first)
+        informers.subscribe(HERE, second)
+        await informers.synced()
+        informers.leave(HERE, first)
+        cluster.write(POD, "web", labels={LABEL: ""})
+        await until(lambda: second.steps == ["+web", "~web"])
+        informers.leave(HERE, second)
+        assert names(informers) == []
+    assert first.steps == ["+web"]
+
+
+@virtual_time
 async def test_what_another_scope_has_too_outlives_the_one_that_is_stopped() -> None:
     cluster, story = ModelCluster(), Story()
     cluster.write(POD, "web", labels={LABEL: ""})
     async with following(cluster) as informers:
         informers.subscribe(HERE, story)
         await started(informers, LABELLED)
-        informers.stop(LABELLED)
+        informers.leave(LABELLED, nobody)
         assert names(informers) == ["web"]
-        informers.stop(HERE)
+        informers.leave(HERE, story)
         assert names(informers) == []
     assert story.steps == ["+web"]
 
@@ -263,7 +283,7 @@ def _take(step: str, cluster: ModelCluster, informers: Informers) -> None:
             if (found := cluster.objects.get(Ref(POD, "ns", name))) is not None:
                 cluster.remove(found)
         case ["stop"]:
-            informers.stop(LABELLED)
+            informers.leave(LABELLED, nobody)
         case ["start"]:
             informers.start(LABELLED)
         case ["cut"]:

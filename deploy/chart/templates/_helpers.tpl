@@ -42,6 +42,11 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
   verbs: [create, patch]
 {{- end }}
 
+{{- /* Without rights in the whole cluster there is no looking at meshes and namespaces. */}}
+{{- define "greenroom.gateways" -}}
+{{- if and .Values.gateways.enabled (not .Values.watchNamespace) }}yes{{ end -}}
+{{- end }}
+
 {{- /* Rules for what environments usually consist of, with these verbs; and for what tells why they wait. */}}
 {{- define "greenroom.environmentRules" -}}
 {{- $verbs := . -}}
@@ -65,5 +70,8 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
   verbs: [get, list, watch]
 - apiGroups: [apps]
   resources: [replicasets]
+  verbs: [get, list, watch]
+- apiGroups: [discovery.k8s.io]
+  resources: [endpointslices]
   verbs: [get, list, watch]
 {{- end }}

@@ -6,7 +6,7 @@ Connection, encoding and errors are in ``adapters.kube_http``, the URLs of kinds
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from copy import copy
 from types import TracebackType
@@ -18,7 +18,7 @@ from greenroom.adapters.kube_connection import Connection
 from greenroom.adapters.kube_discovery import AGGREGATED, Discovery, resources_of
 from greenroom.adapters.kube_http import ApiServer, decode, split_lines
 from greenroom.model.errors import ClusterError, Expired, Invalid, Unavailable, UnknownKind
-from greenroom.model.manifest import POD, Json, Kind, Manifest, Ref, number, ref_of, table, text
+from greenroom.model.manifest import POD, Json, Kind, Manifest, Ref, items, number, ref_of, table, text, uid_of
 from greenroom.model.watch import Change, Listing, Resource, WatchEvent
 from greenroom.ports import Cluster
 
@@ -132,6 +132,19 @@ class KubeCluster:
             options["gracePeriodSeconds"] = grace_seconds
         async with self._served(ref.kind) as resource:
             await self._server.request("DELETE", _object_path(resource, ref), body=options)
+
+    async def release(self, manifest: Manifest, finalizers: Collection[str]) -> None:
+        # Server-side apply takes away what its manager applied, and nothing of anybody else's.
+        ref, metadata = ref_of(manifest), table(manifest, "metadata")
+        left = [each for each in items(metadata, "finalizers") if each not in finalizers]
+        as_read = {"uid": uid_of(manifest), "resourceVersion": text(metadata, "resourceVersion")}
+        async with self._served(ref.kind) as resource:
+            await self._server.request(
+                "PATCH",
+                _object_path(resource, ref),
+                body={"metadata": {**as_read, "finalizers": left}},
+                headers={"Content-Type": MERGE_PATCH},
+            )
 
     async def patch_status(self, ref: Ref, status: Manifest, *, resource_version: str = "") -> Manifest:
         metadata: Manifest = {"metadata": {"resourceVersion": resource_version}} if resource_version else {}

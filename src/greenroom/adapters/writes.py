@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from typing import TypeVar
 
 from greenroom.model.errors import ClusterError, Unavailable, UnknownKind
@@ -45,6 +45,9 @@ class _Passing:
     ) -> None:
         await self._cluster.delete(ref, uid=uid, resource_version=resource_version, grace_seconds=grace_seconds)
 
+    async def release(self, manifest: Manifest, finalizers: Collection[str]) -> None:
+        await self._cluster.release(manifest, finalizers)
+
     async def patch_status(self, ref: Ref, status: Manifest, *, resource_version: str = "") -> Manifest:
         return await self._cluster.patch_status(ref, status, resource_version=resource_version)
 
@@ -73,6 +76,10 @@ class Fenced(_Passing):
     ) -> None:
         self._check()
         await super().delete(ref, uid=uid, resource_version=resource_version, grace_seconds=grace_seconds)
+
+    async def release(self, manifest: Manifest, finalizers: Collection[str]) -> None:
+        self._check()
+        await super().release(manifest, finalizers)
 
     async def patch_status(self, ref: Ref, status: Manifest, *, resource_version: str = "") -> Manifest:
         self._check()
@@ -107,6 +114,9 @@ class Counted(_Passing):
             ref.kind,
             super().delete(ref, uid=uid, resource_version=resource_version, grace_seconds=grace_seconds),
         )
+
+    async def release(self, manifest: Manifest, finalizers: Collection[str]) -> None:
+        await self._counted("release", kind_of(manifest), super().release(manifest, finalizers))
 
     async def patch_status(self, ref: Ref, status: Manifest, *, resource_version: str = "") -> Manifest:
         return await self._counted(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import signal
+import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
@@ -27,7 +28,14 @@ class SystemClock:
 
 
 @asynccontextmanager
-async def serving(app: web.Application, port: int, *, option: str, host: str | None = LOCAL) -> AsyncIterator[int]:
+async def serving(
+    app: web.Application,
+    port: int,
+    *,
+    option: str,
+    host: str | None = LOCAL,
+    ssl_context: ssl.SSLContext | None = None,
+) -> AsyncIterator[int]:
     """Serve on ``host``, None for every address of the machine; answers the port, which the system chose for 0.
 
     Raises InvalidInput when that cannot be; ``option`` is how the user chooses another port.
@@ -36,7 +44,7 @@ async def serving(app: web.Application, port: int, *, option: str, host: str | N
     await runner.setup()
     try:
         try:
-            await web.TCPSite(runner, host, port).start()
+            await web.TCPSite(runner, host, port, ssl_context=ssl_context).start()
         except OSError as error:
             raise port_taken(port, option, error) from error
         yield runner.addresses[0][1]

@@ -7,7 +7,7 @@ small set of values, whatever pull requests there are: kinds are those that the 
 from __future__ import annotations
 
 from collections import Counter as Tally
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 
 from prometheus_client import (
@@ -19,7 +19,7 @@ from prometheus_client import (
     PlatformCollector,
     ProcessCollector,
 )
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from greenroom.core.status import APPLIED, READY, REASONS
@@ -78,6 +78,14 @@ class Metrics:
         """Tell how many environments are in which state. Only the leader does, so that sums over replicas are right."""
         self.registry.register(_Environments(prs, leads))
 
+    def watch_gateways(
+        self,
+        connected: Callable[[], Mapping[str, int]],
+        refusals: Callable[[], Mapping[tuple[str, str], int]],
+    ) -> None:
+        """Tell how many Envoys of each gateway are connected here, and how often they refused what they were sent."""
+        self.registry.register(_Gateways(connected, refusals))
+
     def _gauge(self, name: str, help_: str, *labels: str) -> Gauge:
         return Gauge(name, help_, labels, namespace="greenroom", registry=self.registry)
 
@@ -132,6 +140,28 @@ class _Environments(Collector):
         for state, count in Tally(map(_state, self._prs() if leads else ())).items():
             found.add_metric(state, count)
         yield found
+
+
+class _Gateways(Collector):
+    def __init__(
+        self,
+        connected: Callable[[], Mapping[str, int]],
+        refusals: Callable[[], Mapping[tuple[str, str], int]],
+    ) -> None:
+        self._connected = connected
+        self._refusals = refusals
+
+    def collect(self) -> Iterator[Metric]:
+        envoys = GaugeMetricFamily("greenroom_gateway_envoys", "Envoys that are connected", labels=("gateway",))
+        for gateway, count in self._connected().items():
+            envoys.add_metric((gateway,), count)
+        yield envoys
+        refused = CounterMetricFamily(
+            "greenroom_gateway_refusals", "Configuration that Envoys refused", labels=("gateway", "type")
+        )
+        for (gateway, type_url), count in self._refusals().items():
+            refused.add_metric((gateway, type_url.rpartition(".")[2]), count)
+        yield refused
 
 
 def _state(pr: Manifest) -> tuple[str, str]:

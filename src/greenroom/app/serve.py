@@ -1,18 +1,20 @@
 """The operator: Greenroom in a Kubernetes cluster, as one of several equal replicas.
 
 Each replica takes webhooks in, for that only writes PR objects, which is safe however many do. Only the one that holds
-the lease keeps environments. There is no gateway of ours here yet, so environments wait for none: whether a
-GatewayRoute is served counts only where somebody else, such as App Mesh's controller, says so in its status.
+the lease keeps environments, and serves gateways (``app.gateways``). Where it is told to serve none, environments wait
+for none: whether a GatewayRoute is served counts only if somebody else, such as App Mesh's controller, says so.
 """
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import socket
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Literal
 
 import structlog
@@ -20,6 +22,7 @@ import structlog
 from greenroom.adapters.kube import KubeCluster
 from greenroom.adapters.kube_connection import Connection
 from greenroom.adapters.writes import Counted, Fenced
+from greenroom.app.gateways import GatewayService, GatewaySettings
 from greenroom.app.lifecycle import SystemClock, background, ended_by, serving
 from greenroom.app.logs import log_to_stdout
 from greenroom.app.metrics import Latency, Metrics
@@ -46,7 +49,8 @@ class ServeSettings:
     """What ``greenroom serve`` was asked for.
 
     Webhooks signed with any of ``secrets`` are taken. ``namespace`` is the only one to look at, ``""`` for all.
-    ``host`` is the address to listen on, None for every one; a port may be 0: the system chooses.
+    ``host`` is the address to listen on, None for every one; a port may be 0: the system chooses. Without ``gateways``
+    none is served.
     """
 
     secrets: tuple[bytes, ...] = field(repr=False)
@@ -56,6 +60,7 @@ class ServeSettings:
     webhook_port: int = 3000
     metrics_port: int = 8080
     health_port: int = 8081
+    gateways: GatewaySettings | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,14 +108,26 @@ async def operator(settings: ServeSettings, connection: Connection) -> AsyncIter
         for scope in needed:
             informers.start(scope)
         leader = Leader(cluster, clock, Ref(LEASE, connection.namespace, LEASE_NAME), _identity())
+        fenced = Fenced(cluster, leader.leads)
+        gateways: GatewayService | None = None
+        if settings.gateways is not None:
+            gateways = GatewayService(
+                settings.gateways,
+                cluster,
+                informers,
+                clock,
+                metrics,
+                namespace=connection.namespace,
+                host=settings.host,
+            )
         environments = _Environments(
             lambda: Reconcile(
-                Fenced(cluster, leader.leads),
+                fenced,
                 informers,
                 clock,
                 url_of=lambda host: f"{settings.url_scheme}://{host}",
                 namespace=settings.namespace,
-                routed=False,
+                routed=gateways is not None,
                 impersonating=lambda user: Fenced(Counted(api.impersonating(user), metrics.wrote), leader.leads),
                 monitor=metrics.monitor("environments"),
             )
@@ -120,7 +137,8 @@ async def operator(settings: ServeSettings, connection: Connection) -> AsyncIter
 
         webhook = make_app(intake, secrets=settings.secrets)
         probes = health.make_app(
-            alive=lambda: _what_is_stuck(informers, environments), ready=lambda: _what_is_missing(informers, needed)
+            alive=lambda: _what_is_stuck(informers, environments),
+            ready=lambda: chain(_what_is_missing(informers, needed), gateways.missing() if gateways else ()),
         )
         ports = Ports(
             webhook=await stack.enter_async_context(
@@ -138,7 +156,21 @@ async def operator(settings: ServeSettings, connection: Connection) -> AsyncIter
                 serving(probes, settings.health_port, option="--health-port", host=settings.host)
             ),
         )
-        await stack.enter_async_context(background(informers.run, lambda: leader.run(environments.keep)))
+
+        async def lead() -> None:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(environments.keep())
+                if gateways is not None:
+                    group.create_task(gateways.keep(fenced))
+
+        async def follow() -> None:
+            await leader.run(lead)
+
+        parts = [informers.run, follow]
+        if gateways is not None:
+            await stack.enter_async_context(gateways.admitting())
+            parts.append(gateways.run)
+        await stack.enter_async_context(background(*parts))
         log.info("Greenroom serves", server=connection.server, ports=[ports.webhook, ports.metrics, ports.health])
         yield ports
 

@@ -14,6 +14,7 @@ from greenroom.app.lifecycle import LOCAL, SystemClock, background, ended_by, po
 from greenroom.app.logs import log_to
 from greenroom.app.manifests import placed
 from greenroom.app.settings import USER_MANAGER, OneMachineSettings, Running
+from greenroom.core.gateways import class_of, is_ours, is_own_class
 from greenroom.flows.intake import Intake
 from greenroom.flows.reconcile import Reconcile
 from greenroom.flows.route import Routes
@@ -23,10 +24,12 @@ from greenroom.local.gateway import Gateways
 from greenroom.local.storage.store import Store
 from greenroom.local.workloads.controllers import Workloads
 from greenroom.model.errors import GreenroomError, Invalid, InvalidInput, NotFound, UnknownKind
+from greenroom.model.gateway import CONTROLLER, GATEWAY, GATEWAY_CLASS
 from greenroom.model.manifest import (
     NAMESPACE,
     POD,
     Json,
+    Kind,
     Manifest,
     Ref,
     condition_of,
@@ -120,7 +123,7 @@ async def one_machine(settings: OneMachineSettings, objects: Sequence[Manifest])
 
 
 async def _prepare(store: Store, settings: OneMachineSettings, objects: Sequence[Manifest]) -> None:
-    """Apply the user's objects, and a mesh and a gateway of our own unless there are others."""
+    """Apply the user's objects, and a class, a mesh and a gateway of our own unless there are others."""
     namespace: Manifest = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": settings.namespace}}
     await store.apply(namespace, manager=MANAGER)
     for manifest in sorted(objects, key=lambda manifest: kind_of(manifest) != NAMESPACE):
@@ -131,14 +134,15 @@ async def _prepare(store: Store, settings: OneMachineSettings, objects: Sequence
             raise InvalidInput(str(error), source=f"{kind_of(manifest)}/{name_of(manifest)}") from error
     for default in _defaults(settings):
         ref = ref_of(default)
-        others = [found for found in (await store.list(ref.kind)).items if ref_of(found) != ref]
-        if not others:
+        kinds = (ref.kind, GATEWAY) if ref.kind == VIRTUAL_GATEWAY else (ref.kind,)
+        found = [each for kind in kinds for each in await _ours(store, kind)]
+        if all(ref_of(each) == ref for each in found):
             await store.apply(default, manager=MANAGER)
         elif await _exists(store, ref):
             await store.delete(ref)
 
 
-def _defaults(settings: OneMachineSettings) -> tuple[Manifest, Manifest]:
+def _defaults(settings: OneMachineSettings) -> tuple[Manifest, ...]:
     everything: dict[str, Json] = {"namespaceSelector": {}}
     listener: Json = {"portMapping": {"port": settings.gateway_port, "protocol": "http"}}
     mesh: Manifest = {
@@ -153,7 +157,23 @@ def _defaults(settings: OneMachineSettings) -> tuple[Manifest, Manifest]:
         "metadata": {"name": DEFAULT_GATEWAY, "namespace": DEFAULT_GATEWAY_NAMESPACE},
         "spec": {**everything, "listeners": [listener]},
     }
-    return mesh, gateway
+    gateway_class: Manifest = {
+        "apiVersion": GATEWAY_CLASS.api_version,
+        "kind": GATEWAY_CLASS.name,
+        "metadata": {"name": "greenroom"},
+        "spec": {"controllerName": CONTROLLER},
+    }
+    return gateway_class, mesh, gateway
+
+
+async def _ours(store: Store, kind: Kind) -> Sequence[Manifest]:
+    """The objects of a kind; of Gateways and their classes, those that are ours."""
+    found = (await store.list(kind)).items
+    if kind not in {GATEWAY, GATEWAY_CLASS}:
+        return found
+    classes = [each for each in (await store.list(GATEWAY_CLASS)).items if is_own_class(each)]
+    names = {ref_of(each) for each in classes}
+    return classes if kind == GATEWAY_CLASS else [each for each in found if class_of(each) in names]
 
 
 async def _exists(store: Store, ref: Ref) -> bool:
@@ -166,15 +186,17 @@ async def _exists(store: Store, ref: Ref) -> bool:
 
 async def _gateway_port(store: Store) -> int:
     """The port of the first listener of the first gateway. Raises InvalidInput when another program has it."""
-    gateways = (await store.list(VIRTUAL_GATEWAY)).items
-    ports = [number(gateway, "spec", "listeners", 0, "portMapping", "port") for gateway in gateways]
+    ports = [
+        *(number(each, "spec", "listeners", 0, "portMapping", "port") for each in await _ours(store, VIRTUAL_GATEWAY)),
+        *(number(each, "spec", "listeners", 0, "port") for each in await _ours(store, GATEWAY)),
+    ]
     for port in filter(None, ports):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((LOCAL, port))
             except OSError as error:
-                raise port_taken(port, "--port, or in the VirtualGateway", error) from error
+                raise port_taken(port, "--port, or in the gateway", error) from error
     return ports[0] if ports else 0
 
 
@@ -182,13 +204,14 @@ async def _until_gateways_serve(informers: Informers) -> None:
     """Wait until every gateway's Envoy has its configuration. Raises GreenroomError with what the gateway says."""
     deadline = asyncio.get_running_loop().time() + GATEWAY_SECONDS
     while waiting := [
-        gateway
-        for gateway in informers.list(VIRTUAL_GATEWAY)
-        if text(condition_of(gateway, "VirtualGatewayActive"), "status") != "True"
+        (gateway, condition)
+        for kind, served in ((VIRTUAL_GATEWAY, "VirtualGatewayActive"), (GATEWAY, "Programmed"))
+        for gateway in informers.list(kind)
+        if is_ours(gateway, informers)
+        if text(condition := condition_of(gateway, served), "status") != "True"
     ]:
         if asyncio.get_running_loop().time() > deadline:
-            told = text(condition_of(waiting[0], "VirtualGatewayActive"), "message")
-            raise GreenroomError(
-                f"the gateway {name_of(waiting[0])} does not serve: {told or 'its Envoy did not start'}"
-            )
+            gateway, condition = waiting[0]
+            told = text(condition, "message") or "its Envoy did not start"
+            raise GreenroomError(f"the gateway {name_of(gateway)} does not serve: {told}")
         await asyncio.sleep(0.02)

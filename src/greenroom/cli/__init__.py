@@ -14,6 +14,7 @@ import click
 from greenroom import __version__
 from greenroom.cli.crds import crds
 from greenroom.cli.demo import demo
+from greenroom.cli.doctor import doctor
 from greenroom.cli.edit import apply, delete
 from greenroom.cli.logs import logs
 from greenroom.cli.look import describe, get
@@ -31,7 +32,7 @@ class _Sections(click.Group):
     sections: ClassVar[dict[str, tuple[str, ...]]] = {
         "Run": ("demo", "up", "serve"),
         "Pull requests": ("pr",),
-        "Look": ("get", "describe", "logs"),
+        "Look": ("get", "describe", "logs", "doctor"),
         "Change": ("apply", "delete"),
         "Other": ("crds", "completion"),
     }
@@ -73,7 +74,7 @@ def completion(shell: str) -> None:
     click.echo(kind(greenroom, {}, "greenroom", "_GREENROOM_COMPLETE").source())
 
 
-for _command in (demo, up, serve, pr, get, describe, logs, apply, delete, crds):
+for _command in (demo, up, serve, pr, get, describe, logs, doctor, apply, delete, crds):
     greenroom.add_command(_command)
 
 

@@ -43,28 +43,46 @@ _port = click.IntRange(0, 65535)
     show_default=True,
     help="Of the environments' addresses, as they are shown.",
 )
+@click.option(
+    "--gateways",
+    "release",
+    default="",
+    metavar="NAME",
+    help="Serve VirtualGateways. The Services NAME-ads and NAME-admission lead here, as the chart makes them.",
+)
+@click.option("--envoy-image", default="", help="Upstream Envoy, for the pods of gateways.")
 @click.option("--kubeconfig", type=click.Path(dir_okay=False, path_type=Path), help="By default the pod's account.")
 @click.option("--context", default="", help="Of the kubeconfig; by default its current one.")
 @click.option("--address", default=None, help="Listen on this address; by default on all.")
 @click.option("--webhook-port", type=_port, default=3000, show_default=True)
 @click.option("--metrics-port", type=_port, default=8080, show_default=True)
 @click.option("--health-port", type=_port, default=8081, show_default=True)
+@click.option("--ads-port", type=_port, default=18000, show_default=True, help="For Envoys.")
+@click.option("--admission-port", type=_port, default=9443, show_default=True, help="For the API server.")
 @asynchronous
 async def serve(
     namespace: str,
     secret_files: tuple[Path, ...],
     url_scheme: Literal["http", "https"],
+    release: str,
+    envoy_image: str,
     kubeconfig: Path | None,
     context: str,
     address: str | None,
     webhook_port: int,
     metrics_port: int,
     health_port: int,
+    ads_port: int,
+    admission_port: int,
 ) -> None:
     """Run the operator in a Kubernetes cluster. Any number of replicas may run; one of them leads."""
     from greenroom.adapters import kube_default
+    from greenroom.app.gateways import GatewaySettings
     from greenroom.app.serve import ServeSettings, operator
 
+    if release and not envoy_image:
+        raise InvalidInput("--gateways needs Envoy's image", cure="name it with --envoy-image")
+    gateways = GatewaySettings(release, envoy_image, ads_port=ads_port, admission_port=admission_port)
     settings = ServeSettings(
         secrets=_secrets(secret_files),
         namespace=namespace,
@@ -73,6 +91,7 @@ async def serve(
         webhook_port=webhook_port,
         metrics_port=metrics_port,
         health_port=health_port,
+        gateways=gateways if release else None,
     )
     async with operator(settings, kube_default.default(kubeconfig_path=kubeconfig, context=context)):
         await asyncio.Event().wait()

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from greenroom.core.http_route_health import Look, unserved
+from greenroom.model.gateway import HTTP_ROUTE
 from greenroom.model.manifest import (
     COMMIT_ANNOTATION,
     DEPLOYMENT,
@@ -66,18 +68,20 @@ class Health:
     message: str = ""
 
 
-def assess(child: Manifest, owned: Owned, *, routed: bool = True) -> Health:
+def assess(child: Manifest, owned: Owned, *, look: Look, routed: bool = True) -> Health:
     """An object of a kind that is not known here is ready when it exists, unless its ``Ready`` condition denies it.
 
-    ``routed`` tells whether a gateway of ours is to say of each route that it serves it. Without one, nobody may ever
-    say so, and only what somebody else says of a route counts.
+    ``look`` finds the Gateway of a route. ``routed`` tells whether a gateway of ours is to say of each route that it
+    serves it. Without one, nobody may ever say so, and only what somebody else says of a route counts.
     """
-    kind = kind_of(child)
+    ref, kind = ref_of(child), kind_of(child)
+    if kind == HTTP_ROUTE:
+        why = unserved(child, look, routed=routed)
+        return Health(ref, False, WAITING_FOR_ROUTE, f"{ref.name}: {why}") if why else Health(ref, True)
     if kind == GATEWAY_ROUTE and not routed and not condition_of(child, ROUTE_ACTIVE):
-        return Health(ref_of(child), True)
+        return Health(ref, True)
     check = _CHECKS.get((kind.group, kind.name), _by_condition)
     trouble = check(child, owned)
-    ref = ref_of(child)
     return Health(ref, True) if trouble is None else Health(ref, False, trouble[0], f"{ref.name}: {trouble[1]}")
 
 

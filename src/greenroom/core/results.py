@@ -5,16 +5,21 @@ A step over many objects goes on when one is refused, and whoever points to that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Generic, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from operator import is_
+from typing import Generic, TypeVar, TypeVarTuple
 
 from greenroom.core.endpoints import Objects
+from greenroom.core.memo import Each
 from greenroom.model.manifest import Kind, Manifest, Ref, is_deleting, ref_of
 from greenroom.model.mesh import Refused
 
+P = TypeVar("P")
+S = TypeVar("S")
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 U = TypeVar("U")
+Ts = TypeVarTuple("Ts")
 
 
 class Results(Generic[T_co]):
@@ -25,28 +30,19 @@ class Results(Generic[T_co]):
 
     def map(self, step: Callable[[T_co], U]) -> Results[U]:
         """``step``, which may raise Refused, of each value."""
-        values: dict[Ref, U] = {}
-        refused = dict(self.refused)
-        for ref, value in self.values.items():
-            try:
-                values[ref] = step(value)
-            except Refused as refusal:
-                refused[ref] = refusal
-        return Results(values, refused)
+        outcomes = {ref: attempt(step, value) for ref, value in self.values.items()}
+        return _results(outcomes, self.refused)
 
     def without(self, refused: Mapping[Ref, Refused]) -> Results[T_co]:
         """The same, with some more refused."""
+        if not refused:
+            return self
         values = {ref: value for ref, value in self.values.items() if ref not in refused}
         return Results(values, {**self.refused, **refused})
 
-    def needed(self, ref: Ref) -> T_co:
-        """The value of ``ref``, for an object that points to it. Raises Refused, with the reason of ``ref`` if any."""
-        if ref in self.values:
-            return self.values[ref]
-        where = f"{ref.kind.name} {ref.namespace}/{ref.name}"
-        if ref in self.refused:
-            raise Refused(self.refused[ref].reason, f"{where}: {self.refused[ref]}")
-        raise Refused(f"{ref.kind.name}NotFound", f"{where} does not exist")
+    def find(self, ref: Ref) -> T_co | Refused | None:
+        """What became of ``ref``, None when there is no such object."""
+        return self.values.get(ref) or self.refused.get(ref)
 
 
 class Parser(Generic[T]):
@@ -54,27 +50,78 @@ class Parser(Generic[T]):
 
     def __init__(self, kind: Kind, parse: Callable[[Manifest], T]) -> None:
         self._kind, self._parse = kind, parse
-        self._seen: dict[Ref, tuple[Manifest, T | Refused]] = {}
+        self._manifests: Sequence[Manifest] = ()
+        self._outcomes = Each[int, Manifest, tuple[Ref, T | Refused] | None](self._outcome)
+        self._results: Results[T] = Results({}, {})
 
     def read(self, objects: Objects) -> Results[T]:
-        before, self._seen = self._seen, {}
-        values: dict[Ref, T] = {}
-        refused: dict[Ref, Refused] = {}
-        for manifest in objects.list(self._kind):
-            if is_deleting(manifest):
-                continue
-            ref = ref_of(manifest)
-            known = before.get(ref)
-            outcome = known[1] if known is not None and known[0] is manifest else self._outcome(manifest)
-            self._seen[ref] = manifest, outcome
-            if isinstance(outcome, Refused):
-                refused[ref] = outcome
-            else:
-                values[ref] = outcome
-        return Results(values, refused)
+        manifests = tuple(objects.list(self._kind))
+        if not same(manifests, self._manifests):
+            self._manifests = manifests
+            # They are known by themselves: to make out their names takes longer than all else.
+            outcomes = self._outcomes.of({id(each): each for each in manifests})
+            self._results = _results(dict(each for each in outcomes.values() if each is not None), {})
+        return self._results
 
-    def _outcome(self, manifest: Manifest) -> T | Refused:
-        try:
-            return self._parse(manifest)
-        except Refused as refusal:
-            return refusal
+    def _outcome(self, manifest: Manifest) -> tuple[Ref, T | Refused] | None:
+        return None if is_deleting(manifest) else (ref_of(manifest), attempt(self._parse, manifest))
+
+
+class Step(Generic[S, P, T, *Ts]):
+    """Makes something of each object, anew only where a part of it changed.
+
+    ``parts`` picks, from an object and what all of them share, what this one is made of; ``make`` may raise Refused.
+    """
+
+    def __init__(self, parts: Callable[[S, *Ts], P], make: Callable[[P], T]) -> None:
+        self._parts = parts
+        self._outcomes = Each[Ref, P, T | Refused](lambda found: attempt(make, found))
+        self._looked_at: Sequence[object] = ()
+        self._results: Results[T] = Results({}, {})
+
+    def of(self, objects: Results[S], *shared: *Ts) -> Results[T]:
+        """What is made of ``objects``; the very same as before, if it was asked of the very same."""
+        looked_at: Sequence[object] = (objects, *shared)
+        if not same(looked_at, self._looked_at):
+            self._looked_at = looked_at
+            parts = {ref: self._parts(each, *shared) for ref, each in objects.values.items()}
+            self._results = _results(self._outcomes.of(parts), objects.refused)
+        return self._results
+
+
+def same(some: Sequence[object], others: Sequence[object]) -> bool:
+    """Whether both hold the very same objects."""
+    return len(some) == len(others) and all(map(is_, some, others))
+
+
+def attempt(make: Callable[[*Ts], T], *parts: *Ts) -> T | Refused:
+    """What is made, or why it is not."""
+    try:
+        return make(*parts)
+    except Refused as refusal:
+        return refusal.with_traceback(None)  # which would keep all that was there at that moment
+
+
+def sure(outcome: T | Refused) -> T:
+    """The value. Raises Refused, the same again."""
+    if isinstance(outcome, Refused):
+        raise Refused(outcome.reason, str(outcome))
+    return outcome
+
+
+def needed(ref: Ref, outcome: T | Refused | None) -> T:
+    """The value of ``ref``, for an object that points to it. Raises Refused, with the reason of ``ref`` if any."""
+    where = f"{ref.kind.name} {ref.namespace}/{ref.name}"
+    if isinstance(outcome, Refused):
+        raise Refused(outcome.reason, f"{where}: {outcome}")
+    if outcome is None:
+        raise Refused(f"{ref.kind.name}NotFound", f"{where} does not exist")
+    return outcome
+
+
+def _results(outcomes: Mapping[Ref, T | Refused], refused: Mapping[Ref, Refused]) -> Results[T]:
+    """``refused`` beforehand, and what is among the outcomes."""
+    values = {ref: outcome for ref, outcome in outcomes.items() if not isinstance(outcome, Refused)}
+    if len(values) < len(outcomes):
+        refused = {**refused, **{ref: each for ref, each in outcomes.items() if isinstance(each, Refused)}}
+    return Results(values, refused)

@@ -1,258 +1,254 @@
 """Routing objects -> one RouteTable a gateway, and for each object that stays out the reason why.
 
-Membership, references and precedence follow App Mesh, as far as its dead controller and its documents tell
-(``pkg/virtualgateway/membership_designator.go``, ``pkg/mesh/membership_designator.go``). One bad object takes only
-itself and what depends on it out of the table. ``core.envoy`` is next.
+References and precedence follow App Mesh, as far as its dead controller and its documents tell. One bad object takes
+only itself and what depends on it out of the table. ``core.envoy`` is next.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
 
-from greenroom.core.endpoints import Objects, by_service, endpoints, port_name
-from greenroom.core.hosts import Claim, settle, virtual_hosts
-from greenroom.core.results import Parser, Results
+from greenroom.core.clusters import through
+from greenroom.core.composition import composed
+from greenroom.core.endpoints import Objects
+from greenroom.core.hosts import Claim, Settled, VirtualHosts, by_host, settle
+from greenroom.core.membership import Membership, require_same
+from greenroom.core.memo import Each
+from greenroom.core.providers import Branch, Providers, ResolvedRouter, Served
+from greenroom.core.results import Parser, Results, Step, needed, sure
 from greenroom.model.gateway_route import GatewayRoute, parse_gateway_route
-from greenroom.model.manifest import ENDPOINT_SLICE, NAMESPACE, SERVICE, Ref, is_deleting, labels_of
+from greenroom.model.manifest import Ref
 from greenroom.model.mesh import (
     GATEWAY_ROUTE,
     MESH,
     VIRTUAL_GATEWAY,
     VIRTUAL_NODE,
+    VIRTUAL_ROUTER,
     VIRTUAL_SERVICE,
     Mesh,
     Refused,
-    VirtualGateway,
-    VirtualNode,
-    VirtualService,
     parse_mesh,
-    parse_virtual_gateway,
-    parse_virtual_node,
     parse_virtual_service,
 )
-from greenroom.model.routes import Cluster, Listener, Route, RouteTable
+from greenroom.model.routes import Answer, Cluster, Forward, Listener, ListenerRoutes, Match, Route, RouteTable
+from greenroom.model.virtual_gateway import VirtualGateway, parse_virtual_gateway
+from greenroom.model.virtual_node import parse_virtual_node
+from greenroom.model.virtual_router import parse_virtual_router
 
-_NAMESPACE_NAME = "kubernetes.io/metadata.name"
-_SERVICE_HOST = re.compile(r"([a-z0-9-]+)\.([a-z0-9-]+)\.svc(\.cluster\.local)?\.?")
+_NOT_FOUND = Answer(404)
+_NOBODY_ANSWERS = Answer(503)
+_NOTHING: Mapping[str, Refused] = {}
 
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """Every mesh object is in ``accepted`` or in ``refused``; ``placed`` tells the gateway of each accepted route."""
+    """Every mesh object is in ``accepted`` or in ``refused``; ``placed`` tells where each accepted GatewayRoute is."""
 
     tables: Mapping[Ref, RouteTable]
     placed: Mapping[Ref, Placement]
     accepted: frozenset[Ref]
     refused: Mapping[Ref, Refused]
+    remarks: Mapping[Ref, str] = field(default_factory=dict)
+    """What the owner of an accepted object should know, for a few."""
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where an accepted GatewayRoute is: its VirtualGateway, and the name of the cluster that answers."""
+    """Where an accepted GatewayRoute is: its VirtualGateway, the listeners there, and the clusters that answer."""
 
     gateway: Ref
-    cluster: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Backend:
-    node: VirtualNode
-    cluster: Cluster
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    service: VirtualService
-    backend: _Backend
+    listeners: tuple[Listener, ...]
+    clusters: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class _Placed:
-    gateway: Ref
+    placement: Placement
     claim: Claim
-    cluster: Cluster
+    clusters: Mapping[str, Cluster]
+    """By name, as the gateway connects to them."""
 
 
 class Router:
-    """Makes the tables. Unchanged objects are not parsed again, which is all that it remembers."""
+    """Makes the tables. What is made of unchanged objects is not made again, which is all that it remembers."""
 
     def __init__(self) -> None:
         self._meshes = Parser(MESH, parse_mesh)
         self._gateways = Parser(VIRTUAL_GATEWAY, parse_virtual_gateway)
         self._routes = Parser(GATEWAY_ROUTE, parse_gateway_route)
         self._services = Parser(VIRTUAL_SERVICE, parse_virtual_service)
+        self._routers = Parser(VIRTUAL_ROUTER, parse_virtual_router)
         self._nodes = Parser(VIRTUAL_NODE, parse_virtual_node)
+        self._membership: Membership | None = None
+        self._members = Step(_of_member, _member)
+        self._providers = Providers()
+        self._homed = Step(_of_homed, _homed)
+        self._placed = Step(_of_placed, _placed)
+        self._tables: Mapping[Ref, _Table] = {}
 
-    def route(self, objects: Objects) -> Routing:
-        """The present state. Never raises for what an object contains."""
+    def route(self, objects: Objects, *, blind: Mapping[str, Refused] = _NOTHING) -> Routing:
+        """The present state. Never raises for what an object contains.
+
+        ``blind`` tells by namespace why it is not known which Services are there, and what is behind them.
+        """
         meshes = self._meshes.read(objects)
-        membership = _Membership(objects, meshes)
-        gateways = self._gateways.read(objects).map(membership.gateway)
-        backends = _of_one_name(self._nodes.read(objects).map(_Backends(objects, membership).backend))
-        answers = self._services.read(objects).map(lambda service: _answer(service, backends, membership))
-        routes = self._routes.read(objects).map(lambda route: _placed(route, membership, gateways, answers))
-        routes = routes.without(_losers(routes, gateways))
-        results: tuple[Results[object], ...] = (meshes, gateways, backends, answers, routes)
+        if self._membership is None or not self._membership.still_holds(objects, meshes):
+            self._membership = Membership(objects, meshes)
+        membership = self._membership
+        gateways = self._members.of(self._gateways.read(objects), membership)
+        nodes = self._providers.backends(self._nodes.read(objects), membership, objects, blind)
+        routers = self._providers.routers(self._routers.read(objects), nodes, membership)
+        services = self._providers.served(self._services.read(objects), nodes, routers, membership)
+        homed = self._homed.of(self._routes.read(objects), membership, gateways)
+        placed = self._placed.of(homed, services, membership)
+        self._tables = {ref: self._tables.get(ref) or _Table() for ref in gateways.values}
+        by_gateway = _by_gateway(placed)
+        tables = {ref: self._tables[ref].of(gateway, by_gateway[ref]) for ref, gateway in gateways.values.items()}
+        placed = placed.without({ref: why for _, losers in tables.values() for ref, why in losers.items()})
+        results: tuple[Results[object], ...] = (meshes, gateways, nodes, routers, services, placed)
         return Routing(
-            tables={ref: _table(gateway, routes) for ref, gateway in gateways.values.items()},
-            placed={ref: Placement(placed.gateway, placed.cluster.name) for ref, placed in routes.values.items()},
-            accepted=frozenset(ref for each in results for ref in each.values),
+            tables={ref: table for ref, (table, _) in tables.items()},
+            placed={ref: each.placement for ref, each in placed.values.items()},
+            accepted=frozenset[Ref]().union(*(each.values for each in results)),
             refused={ref: why for each in results for ref, why in each.refused.items()},
+            remarks=_remarks(routers),
         )
 
 
-class _Membership:
-    """Which mesh a namespace is in, and which gateway a route belongs to: exactly one each."""
+class _Table:
+    """Makes the table of one gateway."""
 
-    def __init__(self, objects: Objects, meshes: Results[Mesh]) -> None:
-        self._objects = objects
-        self._meshes = meshes
-        self._of_namespace: dict[str, Mesh | Refused] = {}
+    def __init__(self) -> None:
+        self._settled = Each[str, Sequence[Claim], Settled](settle)
+        self._hosts: Mapping[int, VirtualHosts] = {}
 
-    def labels(self, namespace: str) -> Mapping[str, str]:
-        """The namespace's labels, with the one that Kubernetes gives to each."""
-        found = self._objects.get(Ref(NAMESPACE, "", namespace))
-        return {_NAMESPACE_NAME: namespace, **(labels_of(found) if found else {})}
-
-    def mesh(self, namespace: str) -> Mesh:
-        """Raises Refused unless exactly one mesh selects the namespace."""
-        if namespace not in self._of_namespace:
-            self._of_namespace[namespace] = self._find(namespace)
-        found = self._of_namespace[namespace]
-        if isinstance(found, Refused):
-            raise Refused(found.reason, str(found))
-        return found
-
-    def gateway(self, gateway: VirtualGateway) -> VirtualGateway:
-        """``gateway``, which is in a mesh. Raises Refused."""
-        self.mesh(gateway.ref.namespace)
-        return gateway
-
-    def gateway_of(self, route: GatewayRoute, gateways: Results[VirtualGateway]) -> Ref:
-        """Raises Refused unless exactly one gateway selects the route, in the same mesh."""
-        labels = self.labels(route.ref.namespace)
-        found = [ref for ref, gateway in gateways.values.items() if _selects(gateway, labels, route)]
-        if not found:
-            unusable = "; ".join(f"{ref.namespace}/{ref.name}: {why}" for ref, why in gateways.refused.items())
-            hint = f" (not usable: {unusable})" if unusable else ""
-            raise Refused("NoVirtualGateway", f"no VirtualGateway's selectors match this route{hint}")
-        if len(found) > 1:
-            names = ", ".join(sorted(f"{ref.namespace}/{ref.name}" for ref in found))
-            raise Refused("SeveralVirtualGateways", f"only one VirtualGateway may match, but these do: {names}")
-        self.require_mesh(found[0], self.mesh(route.ref.namespace).ref)
-        return found[0]
-
-    def require_mesh(self, ref: Ref, mesh: Ref) -> None:
-        """Raises Refused unless ``ref`` is in ``mesh``."""
-        other = self.mesh(ref.namespace).ref
-        if other != mesh:
-            where = f"{ref.kind.name} {ref.namespace}/{ref.name}"
-            raise Refused("OtherMesh", f"{where} is in mesh {other.name}, this one in mesh {mesh.name}")
-
-    def _find(self, namespace: str) -> Mesh | Refused:
-        labels = self.labels(namespace)
-        meshes = self._meshes.values.values()
-        found = [mesh for mesh in meshes if mesh.namespaces is not None and mesh.namespaces.matches(labels)]
-        if len(found) == 1:
-            return found[0]
-        if not found:
-            return Refused("NoMesh", f"no Mesh's namespaceSelector matches the namespace {namespace}")
-        names = ", ".join(sorted(mesh.ref.name for mesh in found))
-        return Refused("SeveralMeshes", f"only one Mesh may match the namespace {namespace}, but these do: {names}")
+    def of(self, gateway: VirtualGateway, routes: Sequence[_Placed]) -> tuple[RouteTable, Mapping[Ref, Refused]]:
+        """The table, and which of the routes lose what they claim to another."""
+        claims = by_host(placed.claim for placed in routes)
+        settled = self._settled.of(claims)
+        standing = {host: each.claims for host, each in settled.items()}
+        losers = {ref: why for each in settled.values() for ref, why in each.losers.items()}
+        clusters: dict[str, Cluster] = {}
+        for placed in routes:
+            if placed.claim.ref not in losers:
+                clusters.update(placed.clusters)
+        ports = [listener.port for listener in gateway.listeners]
+        self._hosts = {port: self._hosts.get(port) or VirtualHosts(port) for port in ports}
+        table = RouteTable(
+            listeners=tuple(ListenerRoutes(each, self._hosts[each.port].of(standing)) for each in gateway.listeners),
+            clusters=tuple(clusters[name] for name in sorted(clusters)),
+        )
+        return table, losers
 
 
-class _Backends:
-    """VirtualNodes -> clusters of endpoints."""
-
-    def __init__(self, objects: Objects, membership: _Membership) -> None:
-        self._objects = objects
-        self._membership = membership
-        self._slices = by_service(objects.list(ENDPOINT_SLICE))
-
-    def backend(self, node: VirtualNode) -> _Backend:
-        """Raises Refused."""
-        mesh = self._membership.mesh(node.ref.namespace)
-        protocol = "http2" if node.http2 else "http"
-        name = f"cds_egress_{mesh.aws_name}_{node.aws_name}_{protocol}_{node.port}"
-        where = _service_of(node)
-        service = self._objects.get(where)
-        if service is None or is_deleting(service):
-            raise Refused("ServiceNotFound", f"Service {where.namespace}/{where.name} does not exist", path=_HOSTNAME)
-        slices = self._slices.get((where.namespace, where.name), ())
-        found = endpoints(port_name(service, node.port), slices, self._objects)
-        return _Backend(node, Cluster(name, node.http2, found))
+_OfMember: TypeAlias = tuple[VirtualGateway, Mesh | Refused]
 
 
-_HOSTNAME = "spec.serviceDiscovery.dns.hostname"
+def _of_member(gateway: VirtualGateway, membership: Membership) -> _OfMember:
+    return gateway, membership.mesh(gateway.ref.namespace)
 
 
-def _service_of(node: VirtualNode) -> Ref:
-    host = _SERVICE_HOST.fullmatch(node.hostname.lower())
-    if host is None:
-        message = f"{node.hostname!r} is not supported by this gateway yet, <service>.<namespace>.svc.cluster.local is"
-        raise Refused("NotSupportedYet", message, path=_HOSTNAME)
-    return Ref(SERVICE, host[2], host[1])
+def _member(parts: _OfMember) -> VirtualGateway:
+    gateway, mesh = parts
+    sure(mesh)
+    return gateway
 
 
-def _of_one_name(backends: Results[_Backend]) -> Results[_Backend]:
-    """Names of nodes are unique in a mesh; of two with the same the older has it."""
-    owners: dict[str, Ref] = {}
-    losers: dict[Ref, Refused] = {}
-    for ref, backend in sorted(backends.values.items(), key=lambda item: item[1].node.age):
-        owner = owners.setdefault(backend.cluster.name, ref)
-        if owner != ref:
-            message = f"VirtualNode {owner.namespace}/{owner.name} is older and has the same name, port and protocol"
-            losers[ref] = Refused("Conflict", message, path="spec.awsName")
-    return backends.without(losers)
+@dataclass(frozen=True, slots=True)
+class _Homed:
+    """A GatewayRoute, and the gateway that it belongs to."""
+
+    route: GatewayRoute
+    gateway: VirtualGateway
 
 
-def _answer(service: VirtualService, backends: Results[_Backend], membership: _Membership) -> _Answer:
-    backend = backends.needed(service.node)
-    membership.require_mesh(service.node, membership.mesh(service.ref.namespace).ref)
-    return _Answer(service, backend)
+_OfHomed: TypeAlias = tuple[GatewayRoute, Membership, Results[VirtualGateway]]
 
 
-def _placed(
-    route: GatewayRoute,
-    membership: _Membership,
-    gateways: Results[VirtualGateway],
-    answers: Results[_Answer],
-) -> _Placed:
-    gateway = membership.gateway_of(route, gateways)
-    answer = answers.needed(route.service)
-    membership.require_mesh(route.service, membership.mesh(route.ref.namespace).ref)
-    node, cluster = answer.backend.node, answer.backend.cluster
-    made = Route(
-        name=f"{route.ref.namespace}/{route.ref.name}",
+def _of_homed(route: GatewayRoute, membership: Membership, gateways: Results[VirtualGateway]) -> _OfHomed:
+    return route, membership, gateways
+
+
+def _homed(parts: _OfHomed) -> _Homed:
+    route, membership, gateways = parts
+    return _Homed(route, membership.gateway_of(route, gateways))
+
+
+_OfPlaced: TypeAlias = tuple[_Homed, Served | Refused | None, Mesh | Refused]
+
+
+def _of_placed(homed: _Homed, services: Results[Served], membership: Membership) -> _OfPlaced:
+    return homed, services.find(homed.route.service), membership.mesh(homed.route.ref.namespace)
+
+
+def _placed(parts: _OfPlaced) -> _Placed:
+    homed, found, mesh = parts
+    route, gateway = homed.route, homed.gateway
+    listeners = tuple(each for each in gateway.listeners if route.port in (0, each.port))
+    if not listeners and route.port:
+        where = f"VirtualGateway {gateway.ref.namespace}/{gateway.ref.name}"
+        offered = ", ".join(str(listener.port) for listener in gateway.listeners)
+        raise Refused("PortNotFound", f"{where} has no listener on port {route.port}; its ports: {offered}")
+    service = needed(route.service, found)
+    require_same(sure(mesh), route.service, service.mesh)
+    branches = service.provider.branches(route.target_port)
+    claim = Claim(
+        ref=route.ref,
+        age=route.age,
+        host=route.host,
+        port=route.port,
+        priority=route.priority,
         match=route.match,
-        cluster=cluster.name,
-        host=answer.service.aws_name if route.rewrites_host else "",
+        routes=tuple(_routes(route, service.service.aws_name, branches)),
+    )
+    clusters = {target.cluster.name: through(gateway, target.cluster) for each in branches for target in each.targets}
+    return _Placed(Placement(gateway.ref, listeners, tuple(sorted(clusters))), claim, clusters)
+
+
+def _routes(route: GatewayRoute, host: str, branches: Iterable[Branch]) -> Iterator[Route]:
+    """One for each branch, and one more for what none of them takes: it does not fall to another GatewayRoute.
+
+    The gateway of App Mesh had chosen this GatewayRoute and rewritten the request before it asked the router.
+    """
+    name = f"{route.ref.namespace}/{route.ref.name}"
+    for branch in branches:
+        matches = _composed(route, branch)
+        for match in matches:
+            yield Route(name, match, _action(route, host, branch))
+        if route.match in matches:
+            return
+    yield Route(name, route.match, _NOT_FOUND)
+
+
+def _composed(route: GatewayRoute, branch: Branch) -> tuple[Match, ...]:
+    try:
+        return composed(route.match, route.path, branch.match)
+    except Refused as refusal:
+        raise Refused(refusal.reason, f"route {branch.name!r} of its VirtualRouter: {refusal}") from None
+
+
+def _action(route: GatewayRoute, host: str, branch: Branch) -> Forward | Answer:
+    if not any(branch.weights):
+        return _NOBODY_ANSWERS
+    return Forward(
+        clusters=branch.clusters,
+        host=host if route.rewrites_host else "",
         path=route.path,
-        timeout=node.timeout,
-        idle=node.idle,
-    )
-    return _Placed(gateway, Claim(route.ref, route.age, route.host, route.priority, made), cluster)
-
-
-def _losers(routes: Results[_Placed], gateways: Results[VirtualGateway]) -> Mapping[Ref, Refused]:
-    losers: dict[Ref, Refused] = {}
-    for gateway in gateways.values:
-        losers |= settle(placed.claim for placed in routes.values.values() if placed.gateway == gateway)
-    return losers
-
-
-def _table(gateway: VirtualGateway, routes: Results[_Placed]) -> RouteTable:
-    mine = [placed for placed in routes.values.values() if placed.gateway == gateway.ref]
-    clusters = {placed.cluster.name: placed.cluster for placed in mine}
-    return RouteTable(
-        listener=Listener(gateway.port, gateway.http2, gateway.access_log),
-        hosts=virtual_hosts(placed.claim for placed in mine),
-        clusters=tuple(clusters[name] for name in sorted(clusters)),
+        timeout=branch.timeout,
+        idle=branch.idle,
+        retry=branch.retry,
     )
 
 
-def _selects(gateway: VirtualGateway, namespace_labels: Mapping[str, str], route: GatewayRoute) -> bool:
-    in_namespace = gateway.namespaces is not None and gateway.namespaces.matches(namespace_labels)
-    return in_namespace and (gateway.routes is None or gateway.routes.matches(route.labels))
+def _by_gateway(routes: Results[_Placed]) -> Mapping[Ref, Sequence[_Placed]]:
+    found: dict[Ref, list[_Placed]] = defaultdict(list)
+    for placed in routes.values.values():
+        found[placed.placement.gateway].append(placed)
+    return found
+
+
+def _remarks(routers: Results[ResolvedRouter]) -> Mapping[Ref, str]:
+    return {ref: router.remark for ref, router in routers.values.items() if router.remark}

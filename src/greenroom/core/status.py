@@ -14,8 +14,9 @@ from datetime import datetime
 from greenroom.core import health
 from greenroom.core.health import Health
 from greenroom.core.plan import IMMUTABLE, REPLACING, TAKEN, Record, digest, inventory_items
+from greenroom.core.route_hosts import exact_hosts
 from greenroom.model.errors import ClusterError, Forbidden
-from greenroom.model.manifest import Json, Manifest, Ref, condition_of, kind_of, number, ref_of, text, timestamp
+from greenroom.model.manifest import Json, Manifest, Ref, condition_of, number, ref_of, text, timestamp
 from greenroom.model.permission import Permission, explained
 
 READY = "Ready"
@@ -141,14 +142,9 @@ def patch(previous: Mapping[str, Json], wanted: Mapping[str, Json]) -> dict[str,
 
 
 def address_of(children: Iterable[Manifest], url_of: Callable[[str], str]) -> str:
-    """Where the first GatewayRoute with an exact host is reached; ``url_of`` makes a URL of the host."""
-    routes = (child for child in children if kind_of(child).name == "GatewayRoute")
-    hosts = (
-        text(route, "spec", protocol, "match", "hostname", "exact")
-        for route in routes
-        for protocol in ("httpRoute", "http2Route", "grpcRoute")
-    )
-    return next((url_of(host) for host in hosts if host), "")
+    """Where the first route with an exact host is reached; ``url_of`` makes a URL of the host."""
+    hosts = (host for child in children for host in exact_hosts(child))
+    return next(map(url_of, hosts), "")
 
 
 @dataclass(frozen=True, slots=True)

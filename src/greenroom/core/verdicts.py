@@ -7,16 +7,16 @@ each change of one route would, for a moment, deny all others.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from greenroom.core.envoy import needs
-from greenroom.core.routing import Routing
-from greenroom.core.xds import LISTENER, ROUTES, Named, Standing
+from greenroom.core.routing import Placement, Routing
+from greenroom.core.xds import CLUSTER, ENDPOINTS, LISTENER, Named, Standing
 from greenroom.model.manifest import Json, Manifest, Ref, condition_of, get, items, text, timestamp
-from greenroom.model.routes import RouteTable
+from greenroom.model.routes import Listener, RouteTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,19 +34,38 @@ NOT_ANSWERED = Verdict(
 )
 
 
-def verdicts(routing: Routing, standings: Mapping[Ref, Sequence[Standing]], *, bind: str) -> dict[Ref, Verdict | None]:
-    """One for each mesh object; None while it waits for an Envoy. ``standings`` are told by VirtualGateway."""
+@dataclass(frozen=True, slots=True)
+class Attested:
+    """What the Envoys of one gateway say, and what ``core.quarantine`` keeps from them.
+
+    ``reasons`` tells by name why Envoy refused a route; of ``suspects`` it is not known yet.
+    """
+
+    standings: Sequence[Standing] = ()
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    suspects: frozenset[str] = frozenset()
+
+
+NOTHING_ATTESTED = Attested()
+
+
+def verdicts(routing: Routing, attested: Mapping[Ref, Attested], *, bind: str) -> dict[Ref, Verdict | None]:
+    """One for each mesh object; None while it waits for an Envoy. ``attested`` is told by VirtualGateway."""
     found: dict[Ref, Verdict | None] = dict.fromkeys(routing.accepted, ACCEPTED)
+    found |= {ref: _but(remark) for ref, remark in routing.remarks.items()}
     found |= {ref: Verdict(active=False, reason=why.reason, message=str(why)) for ref, why in routing.refused.items()}
     of_gateways = {
-        ref: _OneGateway(table, standings.get(ref, ()), bind, _routes_of(ref, routing))
-        for ref, table in routing.tables.items()
+        ref: OneGateway(table, attested.get(ref, NOTHING_ATTESTED), bind) for ref, table in routing.tables.items()
     }
     for ref, gateway in of_gateways.items():
         found[ref] = gateway.itself()
     for ref, placement in routing.placed.items():
-        found[ref] = of_gateways[placement.gateway].route(ref, placement.cluster)
+        found[ref] = of_gateways[placement.gateway].route(ref, placement)
     return found
+
+
+def _but(remark: str) -> Verdict:
+    return replace(ACCEPTED, message=f"{ACCEPTED.message}; {remark}")
 
 
 def patience_lost(standings: Sequence[Standing]) -> Verdict:
@@ -70,45 +89,59 @@ def status_of(manifest: Manifest, verdict: Verdict, now: datetime) -> dict[str, 
     return {"observedGeneration": generation, "conditions": [*others, said]}
 
 
-class _OneGateway:
+def is_active(manifest: Manifest) -> bool:
+    """Whether its status says that it is active as it is now."""
+    said = text(condition_of(manifest, f"{text(manifest, 'kind')}Active"), "status") == "True"
+    return said and get(manifest, "status", "observedGeneration") == get(manifest, "metadata", "generation")
+
+
+class OneGateway:
     """A gateway's Envoys, asked about one thing after another."""
 
-    def __init__(self, table: RouteTable, standings: Sequence[Standing], bind: str, routes: Sequence[Ref]) -> None:
+    def __init__(self, table: RouteTable, attested: Attested, bind: str) -> None:
         self._table = table
         self._bind = bind
-        self._envoys = len(standings)
+        self._attested = attested
+        standings = attested.standings
         self._missing = frozenset[Named]().union(*(standing.missing for standing in standings))
         self._refused = {named: why for standing in standings for named, why in standing.refused.items()}
-        self._blamed = _blamed(self._refused, routes)
+        self._doubtful = {name for kind, name in {*self._missing, *self._refused} if kind in {CLUSTER, ENDPOINTS}}
+        self._of_listeners: dict[tuple[Listener, ...], Verdict | None] = {}
 
     def itself(self) -> Verdict | None:
-        return self._verdict(needs(self._table.listener, bind=self._bind))
+        return self.listening(tuple(each.listener for each in self._table.listeners))
 
-    def route(self, ref: Ref, cluster: str) -> Verdict | None:
-        if self._blamed and ref not in self._blamed:
-            return None  # another route is wrong; Envoy keeps the routes that it had, and this may be one of them
-        return self._verdict(needs(self._table.listener, bind=self._bind, cluster=cluster))
+    def route(self, ref: Ref, placement: Placement) -> Verdict | None:
+        name = f"{ref.namespace}/{ref.name}"
+        if name in self._attested.reasons:
+            return _quarantined(self._attested.reasons[name])
+        if name in self._attested.suspects:
+            return None
+        if self._doubtful.isdisjoint(placement.clusters):
+            return self.listening(placement.listeners)
+        return self._verdict(needs(placement.listeners, bind=self._bind, clusters=placement.clusters))
 
-    def _verdict(self, needed: frozenset[Named]) -> Verdict | None:
+    def listening(self, listeners: tuple[Listener, ...]) -> Verdict | None:
+        """The same for all routes of which no cluster is missing."""
+        if listeners not in self._of_listeners:
+            self._of_listeners[listeners] = self._verdict(needs(listeners, bind=self._bind))
+        return self._of_listeners[listeners]
+
+    def _verdict(self, needed: AbstractSet[Named]) -> Verdict | None:
         for named in sorted(needed & self._refused.keys()):
             return self._rejection(named, self._refused[named])
-        if not self._envoys or needed & self._missing:
+        if not self._attested.standings or not needed.isdisjoint(self._missing):
             return None
         return PROGRAMMED
 
     def _rejection(self, named: Named, why: str) -> Verdict:
         if named[0] == LISTENER and "ddress already in use" in why:
-            port = self._table.listener.port
-            message = f"port {port} is in use: stop what listens there, or change spec.listeners[0].portMapping.port"
+            port = named[1].rpartition("_")[2]
+            message = f"port {port} is in use: stop what listens there, or change it in spec.listeners"
             return Verdict(active=False, reason="PortInUse", message=message)
         return Verdict(active=False, reason="Rejected", message=f"Envoy refused {named[1]}: {why}")
 
 
-def _routes_of(gateway: Ref, routing: Routing) -> list[Ref]:
-    return [ref for ref, placement in routing.placed.items() if placement.gateway == gateway]
-
-
-def _blamed(refused: Mapping[Named, str], routes: Sequence[Ref]) -> frozenset[Ref]:
-    """The routes that a refusal of the whole route configuration names, if it names any."""
-    words = {word for (kind, _), why in refused.items() if kind == ROUTES for word in re.findall(r"[\w./-]+", why)}
-    return frozenset(ref for ref in routes if f"{ref.namespace}/{ref.name}" in words)
+def _quarantined(why: str) -> Verdict:
+    message = f"Envoy refuses this route, which is left out, or as it was before, until it is changed: {why}"
+    return Verdict(active=False, reason="Quarantined", message=message)

@@ -147,7 +147,7 @@ class Children:
 
     def _stop(self, scope: Scope) -> None:
         self._scopes.remove(scope)
-        self._informers.stop(scope)
+        self._informers.leave(scope, self._seen)
 
     async def settle(
         self, uid: str, desired: Sequence[Manifest], known: Mapping[Ref, Record], kinds: Kinds, writer: Cluster

@@ -15,6 +15,7 @@ import structlog
 
 from greenroom.core import status
 from greenroom.core.health import Health, absent, assess, shown_commit
+from greenroom.core.http_route_health import gateways_of, is_programmed
 from greenroom.core.ordering import OBSERVED, Knowledge, join
 from greenroom.core.plan import Record, digest, inventory_of
 from greenroom.core.status import Findings, Problem
@@ -24,6 +25,7 @@ from greenroom.flows.settled import Kinds, Settled
 from greenroom.flows.telling import Teller
 from greenroom.model.environment import Environment
 from greenroom.model.errors import ClusterError, Invalid, InvalidInput, NotFound, Unavailable
+from greenroom.model.gateway import GATEWAY, HTTP_ROUTE
 from greenroom.model.manifest import (
     PR,
     REVIEW_APP,
@@ -124,6 +126,8 @@ class Reconcile:
         """Until cancelled, and once only."""
         self._informers.subscribe(self._prs, self._pr_changed)
         self._informers.subscribe(self._apps, self._review_app_changed)
+        if self._routed:
+            self._informers.subscribe(Scope(GATEWAY), self._gateway_changed)
         self._scopes.add(_ALL, after=FORGET_SECONDS)
         try:
             async with asyncio.TaskGroup() as group:
@@ -131,7 +135,7 @@ class Reconcile:
                     group.create_task(controller.run())
         finally:
             self._children.close()
-            for handler in (self._pr_changed, self._review_app_changed):
+            for handler in (self._pr_changed, self._review_app_changed, self._gateway_changed):
                 self._informers.unsubscribe(handler)
 
     def is_stuck(self) -> bool:
@@ -272,7 +276,9 @@ class Reconcile:
 
     def _health(self, ref: Ref) -> Health:
         child = self._informers.get(ref)
-        return absent(ref) if child is None else assess(child, self._informers.owned, routed=self._routed)
+        if child is None:
+            return absent(ref)
+        return assess(child, self._informers.owned, look=self._informers.get, routed=self._routed)
 
     def _pr_changed(self, old: Manifest | None, new: Manifest | None) -> None:
         """Our own writes to the status are no reason to look again: a back-off would never last longer than a write."""
@@ -300,6 +306,15 @@ class Reconcile:
         for pr in {self._environment_of(manifest) for manifest in (old, new) if manifest is not None}:
             if pr is not None:
                 self._controller.add(pr, after=PARTS_SECONDS)
+
+    def _gateway_changed(self, old: Manifest | None, new: Manifest | None) -> None:
+        """An HTTPRoute leads nowhere while its Gateway is not served."""
+        if is_programmed(old) == is_programmed(new):
+            return
+        gateway = ref_of(new or old or {})
+        for route in self._informers.list(HTTP_ROUTE):
+            if gateway in gateways_of(route):
+                self._part_changed(None, route)
 
     def _sight_turned(self, namespace: str) -> None:
         """A right was granted or taken away, which may concern all the environments there are."""

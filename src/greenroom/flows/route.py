@@ -1,7 +1,9 @@
 """Routing objects -> Envoys, and what became of each object -> its status.
 
 Whatever changes, everything is worked out anew from what the informers know, and published whole; only what differs
-travels to Envoy (``core.xds``). When an Envoy answers, the verdict goes into the objects' ``…Active`` conditions.
+travels to Envoy (``core.xds_stream``). When an Envoy answers, the verdict goes into the objects' ``…Active``
+conditions; and when it refuses all routes for the sake of one, ``core.quarantine`` finds and holds that one. While an
+environment does not answer, its PR object says what visitors are told (``core.notices``).
 """
 
 from __future__ import annotations
@@ -10,32 +12,39 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from greenroom.core.envoy import snapshot
-from greenroom.core.routing import Router, Routing
-from greenroom.core.verdicts import Verdict, patience_lost, status_of, verdicts
-from greenroom.core.xds import Standing
-from greenroom.model.errors import NotFound
-from greenroom.model.manifest import (
-    DEPLOYMENT,
-    ENDPOINT_SLICE,
-    NAMESPACE,
-    POD,
-    REPLICA_SET,
-    SERVICE,
-    Manifest,
-    Ref,
-)
+from greenroom.core.gateway_names import node_cluster
+from greenroom.core.gateways import NOTHING, Gateways, Said, service_namespaces, status_of
+from greenroom.core.notices import announced, notices
+from greenroom.core.quarantine import Quarantine
+from greenroom.core.verdicts import Attested
+from greenroom.core.xds import ROUTES, Standing
+from greenroom.flows.backends import Backends
+from greenroom.model.errors import Conflict, NotFound
+from greenroom.model.gateway import GATEWAY, GATEWAY_CLASS, HTTP_ROUTE, REFERENCE_GRANT
+from greenroom.model.manifest import NAMESPACE, PR, Manifest, Ref, ref_of, table, version_of
+from greenroom.model.mesh import GATEWAY_ROUTE
 from greenroom.model.mesh import KINDS as MESH_KINDS
+from greenroom.model.routes import Notice, RouteTable
 from greenroom.model.watch import Scope
 from greenroom.ports import Clock, Cluster, Gateway
 from greenroom.runtime.controller import Controller
 from greenroom.runtime.informer import Informers
 
-KINDS = (*MESH_KINDS, NAMESPACE, SERVICE, ENDPOINT_SLICE, POD, REPLICA_SET, DEPLOYMENT)
+_SHARED = (GATEWAY_CLASS, GATEWAY, HTTP_ROUTE)
+"""Kinds into whose status other controllers write, too."""
+_TOLD = (*MESH_KINDS, *_SHARED)
+"""Kinds whose status tells what became of an object."""
+KINDS = (*_TOLD, REFERENCE_GRANT, NAMESPACE)
+"""What is watched everywhere, of kinds that the cluster has. ``flows.backends`` watches the rest where it is needed."""
 
 _ALL = "all"
-_DEBOUNCE_SECONDS = 0.02
+_LULL_SECONDS = 0.005
 """Objects come in groups: those of one environment, or a pod with its endpoints. A group is published once."""
+_LONGEST_SECONDS = 0.5
+"""How long a change may wait for more of them, and for Envoys to take what was published before."""
 _ANSWER_SECONDS = 0.005
+_PAGES_SECONDS = 0.1
+"""How soon visitors who wait are told something new."""
 _PATIENCE_SECONDS = 10.0
 """How long what was said of an object stands while no Envoy answers: longer than an Envoy takes to start again."""
 
@@ -51,50 +60,146 @@ class Routes:
         self._gateway = gateway
         self._clock = clock
         self._bind = bind
-        self._router = Router()
-        self._routing = Routing({}, {}, frozenset(), {})
-        self._standings: Mapping[Ref, Sequence[Standing]] = {}
-        self._verdicts: Mapping[Ref, Verdict | None] = {}
+        self._backends = Backends(informers, changed=self._changed, turned=self._look_again)
+        self._gateways = Gateways()
+        self._routing = NOTHING
+        self._notices: Mapping[str, Notice] = {}
+        self._announced: Mapping[Ref, RouteTable] = {}
+        self._quarantines: dict[Ref, Quarantine] = {}
+        self._attested: Mapping[Ref, Attested] = {}
+        self._verdicts: Mapping[Ref, Said | None] = {}
+        self._touched: set[Ref] = set()
+        """Objects that changed since they were last compared with what is to be said of them."""
         self._waiting_since: dict[Ref, float] = {}
+        self._lull = 0.0
+        self._published = 0.0
+        self._held_back = False
         self._tables = Controller("routes", self._publish, workers=1)
+        self._pages = Controller("pages", self._announce, workers=1)
         self._answers = Controller("gateway-answers", self._judge, workers=1)
         self._statuses = Controller("route-status", self._write)
 
     async def run(self) -> None:
-        """Until cancelled. Publishes nothing before everything is known: half of the routes would cut off the rest."""
+        """Until cancelled, once, and only by the replica that leads: Envoys get everything from one.
+
+        Publishes nothing before everything is known: half of the routes would cut off the rest.
+        """
         for kind in KINDS:
             self._informers.start(Scope(kind))
         await self._informers.synced(*map(Scope, KINDS))
         for kind in KINDS:
-            self._informers.subscribe(Scope(kind), lambda _old, _new: self._tables.add(_ALL, after=_DEBOUNCE_SECONDS))
-        self._gateway.subscribe(lambda _: self._answers.add(_ALL, after=_ANSWER_SECONDS))
+            self._informers.subscribe(Scope(kind), self._changed)
+        for kind in _TOLD:
+            self._informers.subscribe(Scope(kind), self._touch)
+        self._informers.subscribe(Scope(PR), self._environment_changed)
         self._tables.add(_ALL)
-        async with asyncio.TaskGroup() as group:
-            for controller in (self._tables, self._answers, self._statuses):
-                group.create_task(controller.run())
+        try:
+            with self._gateway.serving(lambda _: self._answers.add(_ALL, after=_ANSWER_SECONDS)):
+                async with asyncio.TaskGroup() as group:
+                    for controller in (self._tables, self._pages, self._answers, self._statuses):
+                        group.create_task(controller.run())
+        finally:
+            self._backends.close()
+            for handler in (self._changed, self._touch, self._environment_changed):
+                self._informers.unsubscribe(handler)
 
-    async def _publish(self, _: str) -> None:
-        before, self._routing = self._routing, self._router.route(self._informers)
-        for ref, table in self._routing.tables.items():
-            self._gateway.publish(_name(ref), snapshot(table, bind=self._bind))
+    def _changed(self, old: Manifest | None, new: Manifest | None) -> None:
+        if old is None or new is None or _told(old) != _told(new):
+            self._look_again()
+
+    def _look_again(self) -> None:
+        """Soon; and when that takes long, not right after it was done, so that there is time for everything else."""
+        now = asyncio.get_running_loop().time()
+        self._tables.add(_ALL, after=max(_LULL_SECONDS, self._published + self._lull - now))
+
+    def _environment_changed(self, _old: Manifest | None, _new: Manifest | None) -> None:
+        self._pages.add(_ALL, after=_PAGES_SECONDS)
+
+    def _touch(self, _: Manifest | None, new: Manifest | None) -> None:
+        if new is not None:
+            self._touched.add(ref_of(new))
+            self._answers.add(_ALL, after=_ANSWER_SECONDS)
+
+    async def _publish(self, _: str) -> float | None:
+        """Answers the seconds to wait, while Envoys are busy with what they got before: they read it all each time."""
+        began = asyncio.get_running_loop().time()
+        self._held_back = self._is_unanswered() and began < self._published + _LONGEST_SECONDS
+        if self._held_back:
+            return self._published + _LONGEST_SECONDS - began
+        blind = await self._backends.follow(self._namespaces())
+        before, self._routing = self._routing, self._gateways.route(self._informers, blind=blind)
+        self._show_all()
         for ref in before.tables.keys() - self._routing.tables.keys():
-            self._gateway.withdraw(_name(ref))
+            self._gateway.withdraw(node_cluster(ref))
+            self._quarantines.pop(ref, None)
+        self._published = asyncio.get_running_loop().time()
+        self._lull = min(self._published - began, _LONGEST_SECONDS)
         self._answers.add(_ALL)
+        return None
+
+    def _namespaces(self) -> set[str]:
+        """Those that there are, with Services that routes lead to."""
+        named = service_namespaces(self._informers)
+        return {each for each in named if self._informers.get(Ref(NAMESPACE, "", each)) is not None}
+
+    async def _announce(self, _: str) -> None:
+        if self._present_notices() != self._notices:
+            self._show_all()
+
+    def _present_notices(self) -> Mapping[str, Notice]:
+        routes = (*self._informers.list(GATEWAY_ROUTE), *self._informers.list(HTTP_ROUTE))
+        return notices(self._informers.list(PR), routes)
+
+    def _show_all(self) -> None:
+        self._notices = self._present_notices()
+        self._announced = announced(self._routing.tables, self._notices)
+        for ref in self._announced:
+            self._show(ref)
+
+    def _show(self, ref: Ref) -> None:
+        table = self._quarantines.setdefault(ref, Quarantine()).passed(self._announced[ref])
+        self._gateway.publish(node_cluster(ref), snapshot(table, bind=self._bind))
+
+    def _is_unanswered(self) -> bool:
+        """Whether an Envoy has said neither yes nor no to the routes that were published last."""
+        standings = [each for ref in self._routing.tables for each in self._gateway.standings(node_cluster(ref))]
+        # Routes are not even asked for while their listener is refused.
+        return any(not each.refused and ROUTES in {kind for kind, _ in each.missing} for each in standings)
 
     async def _judge(self, _: str) -> None:
         """Work out what to say of each object; write to those that say something else."""
-        self._standings = {ref: self._gateway.standings(_name(ref)) for ref in self._routing.tables}
-        self._verdicts = verdicts(self._routing, self._standings, bind=self._bind)
+        self._attested = {ref: self._attest(ref) for ref in self._routing.tables}
+        before, self._verdicts = self._verdicts, self._routing.said(self._attested, bind=self._bind)
         now = asyncio.get_running_loop().time()
-        waiting = {ref for ref, verdict in self._verdicts.items() if verdict is None}
+        waiting = [ref for ref, verdict in self._verdicts.items() if verdict is None]
         self._waiting_since = {ref: self._waiting_since.get(ref, now) for ref in waiting}
         for ref in waiting:
             self._statuses.add(ref, after=_PATIENCE_SECONDS)
-        for ref, verdict in self._verdicts.items():
+        touched, self._touched = self._touched, set()
+        changed = {ref for ref, verdict in self._verdicts.items() if verdict != before.get(ref)}
+        for ref in changed | touched:
+            verdict = self._verdicts.get(ref)
             if verdict is not None and self._differs(ref, verdict):
                 self._statuses.add(ref)
+        if self._held_back and not self._is_unanswered():
+            self._tables.add(_ALL)
 
-    def _differs(self, ref: Ref, verdict: Verdict) -> bool:
+    def _attest(self, ref: Ref) -> Attested:
+        """What the Envoys of a gateway say now; after what they have said something else may be published."""
+        quarantine = self._quarantines[ref]
+        if self._is_told(quarantine, self._gateway.standings(node_cluster(ref))):
+            self._show(ref)
+        return Attested(self._gateway.standings(node_cluster(ref)), quarantine.reasons, quarantine.suspects)
+
+    def _is_told(self, quarantine: Quarantine, standings: Sequence[Standing]) -> bool:
+        """Whether the quarantine learned something, so that something else is to be published."""
+        refused = [(name, why) for each in standings for (kind, name), why in each.refused.items() if kind == ROUTES]
+        if refused:
+            return quarantine.refused(*refused[0], trusted=self._routing.served_before(self._informers))
+        taken = bool(standings) and not any(kind == ROUTES for each in standings for kind, _ in each.missing)
+        return taken and quarantine.taken()
+
+    def _differs(self, ref: Ref, verdict: Said) -> bool:
         manifest = self._informers.get(ref)
         return manifest is not None and status_of(manifest, verdict, self._clock.now()) is not None
 
@@ -108,23 +213,25 @@ class Routes:
             left = self._waiting_since[ref] + _PATIENCE_SECONDS - asyncio.get_running_loop().time()
             if left > 0:
                 return left
-            verdict = self._impatient(ref)
-        status = status_of(manifest, verdict, self._clock.now())
+            verdict = self._routing.impatient(ref, self._attested, bind=self._bind)
+        status = None if verdict is None else status_of(manifest, verdict, self._clock.now())
         if status is not None:
-            await self._patch(ref, status)
+            await self._patch(manifest, status)
         return None
 
-    def _impatient(self, ref: Ref) -> Verdict:
-        placement = self._routing.placed.get(ref)
-        gateway = placement.gateway if placement is not None else ref
-        return patience_lost(self._standings.get(gateway, ()))
-
-    async def _patch(self, ref: Ref, status: Manifest) -> None:
+    async def _patch(self, manifest: Manifest, status: Manifest) -> None:
+        ref = ref_of(manifest)
+        # A patch replaces whole lists, so it must not be of what another controller has changed meanwhile.
+        version = version_of(manifest) if ref.kind in _SHARED else ""
         try:
-            self._informers.observe(await self._cluster.patch_status(ref, status))
+            self._informers.observe(await self._cluster.patch_status(ref, status, resource_version=version))
         except NotFound:
             return  # deleted meanwhile; so is what there was to say
+        except Conflict:
+            return  # when the newer version comes, it is compared with what is to be said of it
 
 
-def _name(gateway: Ref) -> str:
-    return f"{gateway.namespace}/{gateway.name}"
+def _told(manifest: Manifest) -> Manifest:
+    """What its user says: the status of an object, which changes often, is nothing to route by."""
+    metadata = {k: v for k, v in table(manifest, "metadata").items() if k not in {"resourceVersion", "managedFields"}}
+    return {**{k: v for k, v in manifest.items() if k != "status"}, "metadata": metadata}

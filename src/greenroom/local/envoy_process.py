@@ -13,6 +13,7 @@ from pathlib import Path
 
 import yaml
 
+from greenroom.core.bootstrap import KEEPALIVE
 from greenroom.model.errors import GreenroomError
 from greenroom.model.manifest import Json
 
@@ -50,9 +51,11 @@ def bootstrap(gateway: str, ads_address: str) -> dict[str, Json]:
                 "transport_api_version": "V3",
                 "grpc_services": [
                     {
-                        "envoy_grpc": {"cluster_name": "greenroom"},
-                        # Envoy would wait for up to 30 s before it looks for a restarted control plane again.
-                        "retry_policy": {"retry_back_off": {"base_interval": "0.1s", "max_interval": "1s"}},
+                        "envoy_grpc": {
+                            "cluster_name": "greenroom",
+                            # Envoy would wait for up to 30 s before it looks for a restarted control plane again.
+                            "retry_policy": {"retry_back_off": {"base_interval": "0.1s", "max_interval": "1s"}},
+                        }
                     }
                 ],
             },
@@ -73,7 +76,7 @@ def _control_plane(address: Json) -> Json:
         "typed_extension_protocol_options": {
             options: {
                 "@type": f"type.googleapis.com/{options}",
-                "explicit_http_config": {"http2_protocol_options": {"connection_keepalive": _KEEPALIVE}},
+                "explicit_http_config": {"http2_protocol_options": {"connection_keepalive": KEEPALIVE}},
             }
         },
         "load_assignment": {
@@ -86,7 +89,6 @@ def _control_plane(address: Json) -> Json:
 # Envoy would refuse all routes for one expression, or one long prefix, of more than a hundred instructions. What is
 # really too large is found before, and told to the one whose it is (``model.regex``).
 _RUNTIME: Json = {"re2.max_program_size.error_level": 2**32 - 1}
-_KEEPALIVE: Json = {"interval": "30s", "timeout": "10s"}
 
 
 class EnvoyProcess:

@@ -1,17 +1,22 @@
-"""One Envoy for each VirtualGateway: started, restarted when it dies, and stopped with its gateway.
+"""One Envoy for each gateway: started, restarted when it dies, and stopped with its gateway.
 
-What it serves it learns from the control plane (``adapters.ads``). In a cluster a Deployment does all this.
+Gateways are VirtualGateways, and those of Gateway API that are of a class of ours. What an Envoy serves it learns
+from the control plane (``adapters.ads``). In a cluster a Deployment does all this.
 """
 
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 
 import structlog
 
+from greenroom.core.gateway_names import node_cluster
+from greenroom.core.gateways import is_ours
 from greenroom.local.envoy_process import EnvoyProcess, bootstrap, envoy_binary
 from greenroom.local.instance import base_environment
+from greenroom.model.gateway import GATEWAY, GATEWAY_CLASS
 from greenroom.model.manifest import Manifest, Ref, is_deleting, ref_of
 from greenroom.model.mesh import VIRTUAL_GATEWAY
 from greenroom.model.watch import Scope
@@ -40,8 +45,19 @@ class Gateways:
     async def run(self) -> None:
         """Until cancelled; no Envoy is left then."""
         async with asyncio.TaskGroup() as group:
-            self._informers.subscribe(Scope(VIRTUAL_GATEWAY), lambda old, new: self._changed(group, old, new))
-            await asyncio.Event().wait()
+            changed, class_changed = partial(self._changed, group), partial(self._class_changed, group)
+            for kind in (VIRTUAL_GATEWAY, GATEWAY):
+                self._informers.subscribe(Scope(kind), changed)
+            self._informers.subscribe(Scope(GATEWAY_CLASS), class_changed)
+            try:
+                await asyncio.Event().wait()
+            finally:
+                for handler in (changed, class_changed):
+                    self._informers.unsubscribe(handler)  # a group that is shutting down takes no task
+
+    def _class_changed(self, group: asyncio.TaskGroup, _old: Manifest | None, _new: Manifest | None) -> None:
+        for gateway in self._informers.list(GATEWAY):
+            self._changed(group, None, gateway)
 
     def _changed(self, group: asyncio.TaskGroup, old: Manifest | None, new: Manifest | None) -> None:
         known = new or old
@@ -50,9 +66,9 @@ class Gateways:
         ref = ref_of(known)
         kept = self._kept.get(ref)
         running = kept is not None and not kept.cancelling()
-        wanted = new is not None and not is_deleting(new)
+        wanted = new is not None and not is_deleting(new) and is_ours(new, self._informers)
         if wanted and not running:
-            self._kept[ref] = group.create_task(self._keep(ref, kept), name=f"envoy-{ref.namespace}-{ref.name}")
+            self._kept[ref] = group.create_task(self._keep(ref, kept), name=f"envoy-{node_cluster(ref)}")
         elif kept is not None and running and not wanted:
             kept.cancel()
 
@@ -66,12 +82,12 @@ class Gateways:
             began = loop.time()
             outcome = await self._one_life(ref)
             failures = 1 if loop.time() - began >= _LONG_LIFE_SECONDS else failures + 1
-            log.warning("Envoy ended, starting it again", gateway=f"{ref.namespace}/{ref.name}", outcome=outcome)
+            log.warning("Envoy ended, starting it again", gateway=node_cluster(ref), outcome=outcome)
             await asyncio.sleep(_RESTART.delay(failures))
 
     async def _one_life(self, ref: Ref) -> str:
-        config = bootstrap(f"{ref.namespace}/{ref.name}", self._ads_address)
-        name = f"{ref.namespace}_{ref.name}"  # no name of Kubernetes has an underscore
+        config = bootstrap(node_cluster(ref), self._ads_address)
+        name = node_cluster(ref).replace("/", "_")  # no name of Kubernetes has an underscore
         try:
             envoy = await EnvoyProcess.start(self._binary, self._folder, name, config, env=self._environment)
         except OSError as error:

@@ -7,29 +7,25 @@ exact and regular paths are left alone, and the Host header becomes the VirtualS
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from greenroom.model.manifest import Json, Manifest, Ref, get, items, labels_of, number, ref_of, table, text
-from greenroom.model.mesh import VIRTUAL_SERVICE, Refused, Shape, check_supported, invalid, plain, reference
-from greenroom.model.regex import checked_regex
-from greenroom.model.routes import (
-    ANY_HOST,
-    EVERY_PATH,
-    Match,
-    PathKind,
-    PathMatch,
-    ReplacePath,
-    ReplacePrefix,
-    ValueKind,
-    ValueMatch,
+from greenroom.model.manifest import Json, Manifest, Ref, get, labels_of, ref_of, text
+from greenroom.model.mesh import VIRTUAL_SERVICE, Shape, check_supported, invalid, reference
+from greenroom.model.route_match import (
+    QUERY_MATCHES,
+    VALUE_MATCHES,
+    absolute,
+    grpc_match,
+    http_match,
+    only_type,
+    port_of,
+    priority_of,
 )
+from greenroom.model.routes import ANY_HOST, HOST, Match, PathKind, PathMatch, ReplacePath, ReplacePrefix
 
-LOWEST_PRIORITY = 1000
-METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
-_HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9_])?")
-_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,50}")
+_TYPES = ("httpRoute", "http2Route", "grpcRoute")
+_RESERVED = ("/aws-appmesh", "/aws-app-mesh")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +38,12 @@ class GatewayRoute:
     """0 is tried first."""
     host: str
     """A host name, ``*`` and what it must end with, or ``*``."""
+    port: int
+    """Of the gateway's listener; 0 means every listener."""
     match: Match
     service: Ref
+    target_port: int
+    """Of the VirtualService's provider; 0 means the only one that it has."""
     rewrites_host: bool
     path: ReplacePrefix | ReplacePath | None
 
@@ -57,40 +57,48 @@ def parse_gateway_route(manifest: Manifest) -> GatewayRoute:
     """Raises Refused."""
     check_supported(manifest, _GATEWAY_ROUTE)
     ref = ref_of(manifest)
-    field = _route_type(manifest)
+    field = only_type(get(manifest, "spec"), _TYPES, "spec")
     path = f"spec.{field}"
     route = get(manifest, "spec", field)
     match, action = get(route, "match"), get(route, "action")
-    service = reference(get(action, "target", "virtualService", "virtualServiceRef"), VIRTUAL_SERVICE, ref.namespace)
-    if service is None:
-        raise invalid(f"{path}.action.target.virtualService.virtualServiceRef.name", "names no VirtualService")
-    parsed = _match(match, f"{path}.match")
+    parsed = _match(match, f"{path}.match", field)
+    target = get(action, "target")
     return GatewayRoute(
         ref=ref,
         labels=labels_of(manifest),
         created=text(manifest, "metadata", "creationTimestamp"),
-        priority=_priority(manifest),
+        priority=priority_of(get(manifest, "spec"), "spec"),
         host=_host(get(match, "hostname"), f"{path}.match.hostname"),
+        port=port_of(match, f"{path}.match"),
         match=parsed,
-        service=service,
+        service=_service(target, f"{path}.action.target", ref.namespace),
+        target_port=port_of(target, f"{path}.action.target"),
         rewrites_host=_switch(action, path, "hostname", "defaultTargetHostname"),
-        path=_path_rewrite(parsed.path, action, path),
+        path=None if parsed.grpc else _path_rewrite(parsed.path, action, path),
     )
 
 
-def _route_type(manifest: Manifest) -> str:
-    found = [field for field in ("httpRoute", "http2Route") if get(manifest, "spec", field) is not None]
-    if len(found) != 1:
-        raise invalid("spec", "must have exactly one of httpRoute and http2Route")
-    return found[0]
+def _match(match: Json, path: str, field: str) -> Match:
+    needed = ("serviceName", "hostname") if field == "grpcRoute" else ("prefix", "path", "hostname")
+    if all(get(match, each) is None for each in needed):
+        raise invalid(path, f"must have at least one of {', '.join(needed[:-1])} and {needed[-1]}")
+    if field == "grpcRoute":
+        return grpc_match(match, path)
+    parsed = http_match(match, path)
+    if parsed.path.kind is not PathKind.REGEX and parsed.path.value.startswith(_RESERVED):
+        where = f"{path}.prefix" if parsed.path.kind is PathKind.PREFIX else f"{path}.path.exact"
+        raise invalid(where, "begins with a path that App Mesh keeps for itself: choose one without /aws-appmesh")
+    return parsed
 
 
-def _priority(manifest: Manifest) -> int:
-    absent = get(manifest, "spec", "priority") is None
-    priority = LOWEST_PRIORITY if absent else number(manifest, "spec", "priority", default=-1)
-    if not 0 <= priority <= LOWEST_PRIORITY:
-        raise invalid("spec.priority", f"must be from 0, tried first, to {LOWEST_PRIORITY}")
-    return priority
+def _service(target: Json, path: str, namespace: str) -> Ref:
+    where = f"{path}.virtualService"
+    if get(target, "virtualService", "virtualServiceARN") is not None:
+        raise invalid(f"{where}.virtualServiceARN", "is an object of AWS: use virtualServiceRef")
+    service = reference(get(target, "virtualService", "virtualServiceRef"), VIRTUAL_SERVICE, namespace)
+    if service is None:
+        raise invalid(f"{where}.virtualServiceRef.name", "names no VirtualService")
+    return service
 
 
 def _host(hostname: Json, path: str) -> str:
@@ -100,87 +108,21 @@ def _host(hostname: Json, path: str) -> str:
     if len(given) != 1:
         raise invalid(path, "must have exactly one of exact and suffix")
     (how, name) = given[0]
-    if not _HOST.fullmatch(name.lower().removeprefix("." if how == "suffix" else "")):
+    if not HOST.fullmatch(name.lower().removeprefix("." if how == "suffix" else "")):
         raise invalid(f"{path}.{how}", f"{name!r} is not a host name (letters, digits, hyphens and dots, no port)")
     return name.lower() if how == "exact" else f"*{name.lower()}"
-
-
-def _match(match: Json, path: str) -> Match:
-    if all(get(match, field) is None for field in ("prefix", "path", "hostname")):
-        raise invalid(path, "must have at least one of prefix, path and hostname")
-    method = text(match, "method")
-    if method and method not in METHODS:
-        raise invalid(f"{path}.method", f"must be one of {', '.join(sorted(METHODS))}")
-    headers = enumerate(items(match, "headers"))
-    query = enumerate(items(match, "queryParameters"))
-    return Match(
-        path=_path_match(match, path),
-        method=method,
-        headers=tuple(_header(header, f"{path}.headers[{index}]") for index, header in headers),
-        query=tuple(_query(parameter, f"{path}.queryParameters[{index}]") for index, parameter in query),
-    )
-
-
-def _path_match(match: Json, path: str) -> PathMatch:
-    prefix, paths = get(match, "prefix"), get(match, "path")
-    if prefix is not None and paths is not None:
-        raise invalid(path, "must not have both prefix and path")
-    if prefix is not None:
-        return PathMatch(PathKind.PREFIX, _absolute(prefix, f"{path}.prefix"))
-    if paths is None:
-        return EVERY_PATH
-    exact, regex = get(paths, "exact"), get(paths, "regex")
-    if (exact is None) == (regex is None):
-        raise invalid(f"{path}.path", "must have exactly one of exact and regex")
-    if exact is not None:
-        return PathMatch(PathKind.EXACT, _absolute(exact, f"{path}.path.exact"))
-    return PathMatch(PathKind.REGEX, checked_regex(_filled(regex, f"{path}.path.regex"), f"{path}.path.regex"))
-
-
-def _header(header: Json, path: str) -> ValueMatch:
-    name = text(header, "name")
-    if not _HEADER.fullmatch(name):
-        raise invalid(f"{path}.name", f"{name!r} is not the name of a header")
-    invert = get(header, "invert") is True
-    given = table(header, "match")
-    if not given:
-        return ValueMatch(name, invert=invert)
-    if len(given) != 1:
-        raise invalid(f"{path}.match", "must have exactly one of exact, prefix, suffix, regex and range")
-    ((how, value),) = given.items()
-    return _value_match(name, how, value, invert=invert, path=f"{path}.match.{how}")
-
-
-def _value_match(name: str, how: str, value: Json, *, invert: bool, path: str) -> ValueMatch:
-    match how:
-        case "exact" | "prefix" | "suffix":
-            return ValueMatch(name, ValueKind(how), _filled(value, path), invert=invert)
-        case "regex":
-            return ValueMatch(name, ValueKind.REGEX, checked_regex(_filled(value, path), path), invert=invert)
-        case "range":
-            start, end = number(value, "start"), number(value, "end")
-            if not -(2**63) <= start < end < 2**63:
-                raise invalid(path, "must have an end greater than its start")
-            return ValueMatch(name, ValueKind.RANGE, start=start, end=end, invert=invert)
-        case _:
-            raise Refused("NotSupportedYet", "not supported by this gateway yet", path=path)
-
-
-def _query(parameter: Json, path: str) -> ValueMatch:
-    name = _filled(get(parameter, "name"), f"{path}.name")
-    if get(parameter, "match") is None:
-        return ValueMatch(name)
-    return ValueMatch(name, ValueKind.EXACT, _filled(get(parameter, "match", "exact"), f"{path}.match.exact"))
 
 
 def _path_rewrite(matched: PathMatch, action: Json, path: str) -> ReplacePrefix | ReplacePath | None:
     rewrite = get(action, "rewrite")
     prefix, whole = get(rewrite, "prefix"), get(rewrite, "path")
     where = f"{path}.action.rewrite"
+    if rewrite is not None and all(get(rewrite, each) is None for each in ("prefix", "path", "hostname")):
+        raise invalid(where, "must have at least one of prefix, path and hostname")
     if prefix is not None and whole is not None:
         raise invalid(where, "must not have both prefix and path")
     if whole is not None:
-        return ReplacePath(_absolute(get(whole, "exact"), f"{where}.path.exact"))
+        return ReplacePath(absolute(get(whole, "exact"), f"{where}.path.exact"))
     if prefix is not None and matched.kind is not PathKind.PREFIX:
         raise invalid(f"{where}.prefix", "needs a prefix to replace: match.prefix")
     value = get(prefix, "value")
@@ -194,7 +136,7 @@ def _path_rewrite(matched: PathMatch, action: Json, path: str) -> ReplacePrefix 
 def _replaced_prefix(matched: str, value: Json, prefix: Json, path: str) -> ReplacePrefix:
     if get(prefix, "defaultPrefix") is not None:
         raise invalid(path, "must not have both defaultPrefix and value")
-    replacement = _absolute(value, f"{path}.value")
+    replacement = absolute(value, f"{path}.value")
     if not replacement.endswith("/") or not matched.endswith("/"):
         raise invalid(f"{path}.value", "must end with a slash, and so must match.prefix")
     return ReplacePrefix(matched, replacement)
@@ -208,36 +150,31 @@ def _switch(action: Json, path: str, field: str, name: str) -> bool:
     return value != "DISABLED"
 
 
-def _absolute(value: Json, path: str) -> str:
-    filled = _filled(value, path)
-    if not filled.startswith("/"):
-        raise invalid(path, "must start with /")
-    return filled
-
-
-def _filled(value: Json, path: str) -> str:
-    if not isinstance(value, str) or not 1 <= len(value) <= 255:
-        raise invalid(path, "must be a text of 1 to 255 characters")
-    return plain(value, path)
-
-
+_HOSTNAME: Shape = {"exact": None, "suffix": None}
+_TARGET: Shape = {"virtualService": {"virtualServiceRef": None, "virtualServiceARN": None}, "port": None}
+_REWRITTEN_HOST: Shape = {"defaultTargetHostname": None}
 _HTTP_ROUTE: Shape = {
     "match": {
         "prefix": None,
         "path": {"exact": None, "regex": None},
-        "hostname": {"exact": None, "suffix": None},
+        "hostname": _HOSTNAME,
         "method": None,
-        "headers": None,
-        "queryParameters": None,
+        "headers": VALUE_MATCHES,
+        "queryParameters": QUERY_MATCHES,
+        "port": None,
     },
     "action": {
-        "target": {"virtualService": {"virtualServiceRef": None}},
+        "target": _TARGET,
         "rewrite": {
-            "hostname": {"defaultTargetHostname": None},
+            "hostname": _REWRITTEN_HOST,
             "prefix": {"defaultPrefix": None, "value": None},
             "path": {"exact": None},
         },
     },
+}
+_GRPC_ROUTE: Shape = {
+    "match": {"serviceName": None, "hostname": _HOSTNAME, "metadata": VALUE_MATCHES, "port": None},
+    "action": {"target": _TARGET, "rewrite": {"hostname": _REWRITTEN_HOST}},
 }
 _GATEWAY_ROUTE: Shape = {
     "awsName": None,
@@ -246,4 +183,5 @@ _GATEWAY_ROUTE: Shape = {
     "priority": None,
     "httpRoute": _HTTP_ROUTE,
     "http2Route": _HTTP_ROUTE,
+    "grpcRoute": _GRPC_ROUTE,
 }

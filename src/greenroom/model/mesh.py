@@ -3,7 +3,7 @@
 Group ``appmesh.k8s.aws/v1beta2``, as in aws/aws-app-mesh-controller-for-k8s ``apis/appmesh/v1beta2``. Parsing applies
 the defaults of its mutating webhooks and refuses, by name, each field that the gateway would otherwise have to
 ignore. Fields which those webhooks wrote (``meshRef``, ``virtualGatewayRef``) are let through and not believed:
-membership follows from selectors. GatewayRoutes are in ``model.gateway_route``.
+membership follows from selectors. The larger kinds have modules of their own beside this one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from greenroom.model.errors import InvalidInput
-from greenroom.model.manifest import Json, Kind, Manifest, Ref, get, items, number, ref_of, table, text
+from greenroom.model.manifest import Json, Kind, Manifest, Ref, get, items, ref_of, table, text
 
 GROUP = "appmesh.k8s.aws"
 MESH = Kind(GROUP, "v1beta2", "Mesh")
@@ -21,10 +21,8 @@ VIRTUAL_GATEWAY = Kind(GROUP, "v1beta2", "VirtualGateway")
 GATEWAY_ROUTE = Kind(GROUP, "v1beta2", "GatewayRoute")
 VIRTUAL_SERVICE = Kind(GROUP, "v1beta2", "VirtualService")
 VIRTUAL_NODE = Kind(GROUP, "v1beta2", "VirtualNode")
-KINDS = (MESH, VIRTUAL_GATEWAY, GATEWAY_ROUTE, VIRTUAL_SERVICE, VIRTUAL_NODE)
-
-DEFAULT_TIMEOUT = 15.0
-"""Seconds that a request may take when no ``timeout.http.perRequest`` says otherwise (App Mesh API, HttpTimeout)."""
+VIRTUAL_ROUTER = Kind(GROUP, "v1beta2", "VirtualRouter")
+KINDS = (MESH, VIRTUAL_GATEWAY, GATEWAY_ROUTE, VIRTUAL_SERVICE, VIRTUAL_ROUTER, VIRTUAL_NODE)
 
 
 class Refused(InvalidInput):
@@ -74,43 +72,11 @@ class Mesh:
 
 
 @dataclass(frozen=True, slots=True)
-class VirtualGateway:
-    ref: Ref
-    port: int
-    http2: bool
-    access_log: str
-    """A file for access logs, ``""`` for none."""
-    namespaces: Selector | None
-    """Whose GatewayRoutes belong here: None selects no namespace, an empty selector every one."""
-    routes: Selector | None
-    """Which of them: None selects every one."""
-
-
-@dataclass(frozen=True, slots=True)
 class VirtualService:
     ref: Ref
     aws_name: str
-    node: Ref
-
-
-@dataclass(frozen=True, slots=True)
-class VirtualNode:
-    ref: Ref
-    created: str
-    """RFC 3339; of two nodes of one name, the older has it."""
-    aws_name: str
-    port: int
-    http2: bool
-    hostname: str
-    timeout: float
-    """Seconds for a whole request; 0 means no limit."""
-    idle: float
-    """Seconds without a byte after which a stream ends; 0 means no limit."""
-
-    @property
-    def age(self) -> tuple[str, Ref]:
-        """Orders nodes from the oldest to the youngest, the same way each time."""
-        return self.created, self.ref
+    provider: Ref
+    """A VirtualNode or a VirtualRouter."""
 
 
 def parse_mesh(manifest: Manifest) -> Mesh:
@@ -120,64 +86,45 @@ def parse_mesh(manifest: Manifest) -> Mesh:
     return Mesh(ref, aws_name, selector(manifest, "namespaceSelector"))
 
 
-def parse_virtual_gateway(manifest: Manifest) -> VirtualGateway:
-    """Raises Refused."""
-    check_supported(manifest, _VIRTUAL_GATEWAY)
-    port, protocol = _port_mapping(manifest)
-    return VirtualGateway(
-        ref=ref_of(manifest),
-        port=port,
-        http2=protocol == "http2",
-        access_log=plain(text(manifest, "spec", "logging", "accessLog", "file", "path"), "spec.logging.accessLog"),
-        namespaces=selector(manifest, "namespaceSelector"),
-        routes=selector(manifest, "gatewayRouteSelector"),
-    )
-
-
 def parse_virtual_service(manifest: Manifest) -> VirtualService:
     """Raises Refused. The default name has a dot where other kinds have an underscore (virtualservice_mutator.go)."""
     check_supported(manifest, _VIRTUAL_SERVICE)
     ref = ref_of(manifest)
-    node = reference(get(manifest, "spec", "provider", "virtualNode", "virtualNodeRef"), VIRTUAL_NODE, ref.namespace)
-    if node is None:
-        raise invalid("spec.provider.virtualNode.virtualNodeRef.name", "names no VirtualNode, so nothing can answer")
     aws_name = text(manifest, "spec", "awsName") or f"{ref.name}.{ref.namespace}"
-    return VirtualService(ref, plain(aws_name, "spec.awsName"), node)
+    return VirtualService(ref, plain(aws_name, "spec.awsName"), _provider(manifest, ref.namespace))
 
 
-def parse_virtual_node(manifest: Manifest) -> VirtualNode:
-    """Raises Refused."""
-    check_supported(manifest, _VIRTUAL_NODE)
-    ref = ref_of(manifest)
-    port, protocol = _port_mapping(manifest)
-    hostname = text(manifest, "spec", "serviceDiscovery", "dns", "hostname")
-    if not hostname:
-        raise invalid("spec.serviceDiscovery.dns.hostname", "missing: it names the Service to send requests to")
-    return VirtualNode(
-        ref=ref,
-        created=text(manifest, "metadata", "creationTimestamp"),
-        aws_name=plain(text(manifest, "spec", "awsName") or f"{ref.name}_{ref.namespace}", "spec.awsName"),
-        port=port,
-        http2=protocol == "http2",
-        hostname=hostname,
-        timeout=_seconds(manifest, protocol, "perRequest", default=DEFAULT_TIMEOUT),
-        idle=_seconds(manifest, protocol, "idle", default=0.0),
-    )
+def _provider(manifest: Manifest, namespace: str) -> Ref:
+    path, provider = "spec.provider", get(manifest, "spec", "provider")
+    given = [(field, kind) for field, kind in _PROVIDERS.items() if get(provider, field) is not None]
+    if not given:
+        raise Refused("NoProvider", "names neither a virtualNode nor a virtualRouter, so nothing can answer", path=path)
+    if len(given) > 1:
+        raise invalid(path, "must have only one of virtualNode and virtualRouter")
+    ((field, kind),) = given
+    if get(provider, field, f"{field}ARN") is not None:
+        raise invalid(f"{path}.{field}.{field}ARN", f"is an object of AWS: use {field}Ref")
+    found = reference(get(provider, field, f"{field}Ref"), kind, namespace)
+    if found is None:
+        raise invalid(f"{path}.{field}.{field}Ref.name", f"names no {kind.name}, so nothing can answer")
+    return found
 
 
 def selector(manifest: Manifest, field: str) -> Selector | None:
     """The label selector at ``spec.<field>``, None when there is none. Raises Refused."""
     found = get(manifest, "spec", field)
-    if found is None:
-        return None
-    labels = tuple((key, value) for key, value in table(found, "matchLabels").items() if isinstance(value, str))
+    return None if found is None else label_selector(found, f"spec.{field}")
+
+
+def label_selector(value: Json, path: str) -> Selector:
+    """``value``, which is found at ``path``. Raises Refused."""
+    labels = tuple((key, wanted) for key, wanted in table(value, "matchLabels").items() if isinstance(wanted, str))
     terms = []
-    for index, term in enumerate(items(found, "matchExpressions")):
+    for index, term in enumerate(items(value, "matchExpressions")):
         operator = text(term, "operator")
         if operator not in {"In", "NotIn", "Exists", "DoesNotExist"}:
-            path = f"spec.{field}.matchExpressions[{index}].operator"
-            raise invalid(path, "must be In, NotIn, Exists or DoesNotExist")
-        values = tuple(value for value in items(term, "values") if isinstance(value, str))
+            raise invalid(f"{path}.matchExpressions[{index}].operator", "must be In, NotIn, Exists or DoesNotExist")
+        values = tuple(each for each in items(term, "values") if isinstance(each, str))
         terms.append((text(term, "key"), operator, values))
     return Selector(labels, tuple(terms))
 
@@ -196,7 +143,7 @@ def plain(value: str, path: str) -> str:
 
 
 Shape: TypeAlias = "Mapping[str, Shape | None]"
-"""The steps (``field``, ``[0]``) that are understood. None lets everything below through."""
+"""The steps that are understood: ``field``, and ``[*]`` for each item. None lets everything below through."""
 
 
 def check_supported(manifest: Manifest, shape: Shape) -> None:
@@ -205,8 +152,7 @@ def check_supported(manifest: Manifest, shape: Shape) -> None:
 
 
 def _check(value: Json, shape: Shape, path: str) -> None:
-    for step, below in _steps(value):
-        where = f"{path}{step}" if step.startswith("[") else f"{path}.{step}"
+    for step, where, below in _steps(value, path):
         if step not in shape:
             raise Refused("NotSupportedYet", "not supported by this gateway yet", path=where)
         inner = shape[step]
@@ -214,59 +160,21 @@ def _check(value: Json, shape: Shape, path: str) -> None:
             _check(below, inner, where)
 
 
-def _steps(value: Json) -> list[tuple[str, Json]]:
-    found = value.items() if isinstance(value, Mapping) else ((f"[{n}]", below) for n, below in enumerate(items(value)))
-    return [(step, below) for step, below in found if below is not None]
+def _steps(value: Json, path: str) -> list[tuple[str, str, Json]]:
+    """Step, path and what is there."""
+    if isinstance(value, Mapping):
+        found = [(field, f"{path}.{field}", below) for field, below in value.items()]
+    else:
+        found = [("[*]", f"{path}[{index}]", below) for index, below in enumerate(items(value))]
+    return [each for each in found if each[2] is not None]
 
 
-_MAPPING: Shape = {"port": None, "protocol": None}
-_SECONDS: Shape = {"perRequest": None, "idle": None}
-_VIRTUAL_GATEWAY: Shape = {
-    "awsName": None,
-    "meshRef": None,
-    "namespaceSelector": None,
-    "gatewayRouteSelector": None,
-    "podSelector": None,
-    "listeners": {"[0]": {"portMapping": _MAPPING}},
-    "logging": {"accessLog": {"file": {"path": None}}},
-}
 _VIRTUAL_SERVICE: Shape = {
     "awsName": None,
     "meshRef": None,
-    "provider": {"virtualNode": {"virtualNodeRef": None}},
+    "provider": {
+        "virtualNode": {"virtualNodeRef": None, "virtualNodeARN": None},
+        "virtualRouter": {"virtualRouterRef": None, "virtualRouterARN": None},
+    },
 }
-_VIRTUAL_NODE: Shape = {
-    "awsName": None,
-    "meshRef": None,
-    "podSelector": None,
-    "listeners": {"[0]": {"portMapping": _MAPPING, "timeout": {"http": _SECONDS, "http2": _SECONDS}}},
-    "serviceDiscovery": {"dns": {"hostname": None, "responseType": None}},
-    # What the node may call has no bearing on who calls it.
-    "backends": None,
-    "backendGroups": None,
-    "backendDefaults": None,
-    "logging": None,
-}
-
-
-def _port_mapping(manifest: Manifest) -> tuple[int, str]:
-    path = "spec.listeners[0].portMapping"
-    port = number(manifest, "spec", "listeners", 0, "portMapping", "port")
-    protocol = text(manifest, "spec", "listeners", 0, "portMapping", "protocol")
-    if not 1 <= port <= 65535:
-        raise invalid(f"{path}.port", "must be a port from 1 to 65535")
-    if protocol in {"grpc", "tcp"}:
-        raise Refused("NotSupportedYet", f"{protocol} is not supported by this gateway yet", path=f"{path}.protocol")
-    if protocol not in {"http", "http2"}:
-        raise invalid(f"{path}.protocol", "must be http or http2")
-    return port, protocol
-
-
-def _seconds(manifest: Manifest, protocol: str, field: str, *, default: float) -> float:
-    duration = get(manifest, "spec", "listeners", 0, "timeout", protocol, field)
-    if duration is None:
-        return default
-    value, unit = get(duration, "value"), text(duration, "unit")
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**31 or unit not in {"s", "ms"}:
-        raise invalid(f"spec.listeners[0].timeout.{protocol}.{field}", "must have a value from 0 and a unit, s or ms")
-    return value / 1000 if unit == "ms" else float(value)
+_PROVIDERS = {"virtualNode": VIRTUAL_NODE, "virtualRouter": VIRTUAL_ROUTER}

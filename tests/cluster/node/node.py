@@ -1,12 +1,13 @@
-"""A node: containerd with runc and CNI, kubelet, kube-proxy and the scheduler that gives it pods.
+"""A node: containerd with runc and CNI, kubelet, kube-proxy, the scheduler that gives it pods, and CoreDNS.
 
-There is no DNS server: pods find Services by their addresses. Every image, whatever registry its name has, comes from
+Pods find Services by name, and no other name leads anywhere. Every image, whatever registry its name has, comes from
 the tests' own. On a node like this a pod is as in production; what a cloud adds, such as load balancers, is not there.
 """
 
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 
 import yaml
@@ -17,6 +18,10 @@ from tests.cluster.programs import Programs
 from greenroom.model.manifest import Json
 
 NAME = "node"
+DOMAIN = "cluster.local"
+"""The end of every Service's name, as in most clusters."""
+
+_DNS_PORT = 53  # the kubelet knows no other
 
 
 class Node:
@@ -34,6 +39,7 @@ class Node:
         """It is ready some time later, when the API server has heard of it."""
         self._programs.start("kube-scheduler", f"--kubeconfig={self._kubeconfig}", "--leader-elect=false")
         self._start_containerd()
+        self._start_dns()
         kubelet = self._write("kubelet.yaml", self._kubelet())
         own = (f"--kubeconfig={self._kubeconfig}", f"--hostname-override={NAME}", f"--node-ip={NODE}")
         self._start("kubelet", f"--config={kubelet}", f"--root-dir={self._folder / 'kubelet'}", *own)
@@ -41,7 +47,7 @@ class Node:
 
     def said(self) -> str:
         """The ends of its programs' logs."""
-        programs = ("containerd", "kubelet", "kube-proxy", "kube-scheduler")
+        programs = ("containerd", "coredns", "kubelet", "kube-proxy", "kube-scheduler")
         return "\n".join(f"{program}:\n{self._programs.said(program)}" for program in programs)
 
     def _start_containerd(self) -> None:
@@ -55,6 +61,23 @@ class Node:
         config.write_text(self._containerd(networks, registries.parent))
         self._start("containerd", f"--config={config}")
         self._programs.wait("containerd", self._socket.exists)
+
+    def _start_dns(self) -> None:
+        """It runs on the node itself, and listens once it knows the Services that are there."""
+        config = self._folder / "Corefile"
+        config.write_text(self._corefile())
+        self._start("coredns", f"-conf={config}")
+        self._programs.wait("coredns", lambda: _listens(_DNS_PORT))
+
+    def _corefile(self) -> str:
+        return f"""\
+{DOMAIN}:{_DNS_PORT} {{
+  errors
+  kubernetes {DOMAIN} {{
+    kubeconfig {self._kubeconfig}
+  }}
+}}
+"""
 
     def _containerd(self, networks: Path, registries: Path) -> str:
         return f"""\
@@ -89,6 +112,8 @@ state = "/run/containerd"
             "failSwapOn": False,
             "protectKernelDefaults": True,
             "resolvConf": "",
+            "clusterDNS": [NODE],
+            "clusterDomain": DOMAIN,
             "evictionHard": {"memory.available": "100Mi"},  # whatever else is on the disk of this machine
             "imageGCHighThresholdPercent": 100,
         }
@@ -112,6 +137,15 @@ state = "/run/containerd"
 
     def _start(self, program: str, *arguments: str) -> None:
         self._programs.start(program, *arguments, within=self._machine.within)
+
+
+def _listens(port: int) -> bool:
+    """Whether somebody does, on the node."""
+    try:
+        socket.create_connection((NODE, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 def _pod_network(folder: Path) -> Json:

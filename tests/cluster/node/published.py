@@ -27,6 +27,8 @@ from greenroom.model.manifest import (
 PUBLISHED = Path(__file__).parents[2] / "data" / "published"
 REPOSITORY = "https://github.com/acme/shop"
 TEAM = "pr-env"
+HOST = "pr7.pr-env.example.com"
+GATEWAY = "ingress-gw"
 IMAGE = "123456789012.dkr.ecr.ap-northeast-1.amazonaws.com/shop"
 
 # What stands in angle brackets is for the reader to fill in.
@@ -67,6 +69,14 @@ def filled(name: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    commit: str
+    """What the gateway says that it came from."""
+    page: str
+
+
+@dataclass(frozen=True, slots=True)
 class Team:
     """The team's namespace."""
 
@@ -103,6 +113,19 @@ class Team:
         """Where the Service answers."""
         service = await self.cluster.get(Ref(SERVICE, TEAM, "pr7"))
         return f"http://{text(service, 'spec', 'clusterIP')}/"
+
+    async def visit(self, host: str = HOST, *, accept: str = "text/html") -> Answer:
+        """What somebody gets who asks the gateway for ``host``, over a connection of its own.
+
+        Raises ClientError or TimeoutError."""
+        service = await self.cluster.get(Ref(SERVICE, TEAM, GATEWAY))
+        url = f"http://{text(service, 'spec', 'clusterIP')}/"
+        timeout = aiohttp.ClientTimeout(total=5)
+        async with (
+            aiohttp.ClientSession(timeout=timeout) as session,
+            session.get(url, headers={"Host": host, "Accept": accept}) as answer,
+        ):
+            return Answer(answer.status, answer.headers.get("x-greenroom-commit", ""), await answer.text())
 
     async def inventory(self) -> set[str]:
         """Every object of every namespace, but Events and the node's heartbeat."""

@@ -13,7 +13,7 @@ from tests.cluster.kubectl import Kubectl
 from tests.cluster.kubernetes import MANAGER, Kubernetes
 from tests.cluster.node.images import Images
 from tests.cluster.node.machine import processes
-from tests.cluster.node.published import REPOSITORY, TEAM, Team, page, team
+from tests.cluster.node.published import GATEWAY, REPOSITORY, TEAM, Answer, Team, page, team
 from tests.cluster.operators import SECRET, A, B, deliver
 from tests.contract.suite import eventually
 
@@ -30,6 +30,8 @@ RELEASE = "greenroom"
 SELECTOR = f"app.kubernetes.io/name={RELEASE}"
 NOBODY = "65532"
 TAG = "test"
+ENVOY_TAG = "distroless-v1.40.0"
+"""As the chart's ``gateways.envoyImage`` has it."""
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -106,6 +108,7 @@ async def installed(helm: Helm, kubernetes: Kubernetes, pr_env: Team, images: Im
     """The release is there in this block."""
     for manifest in before_greenroom():
         await pr_env.cluster.apply(manifest, manager=MANAGER)
+    images.push_envoy(ENVOY_TAG)
     image = {"repository": images.push_operator(TAG), "tag": TAG}
     helm.install({"image": image, "environments": {"namespaces": [TEAM]}}, kubernetes)
     try:
@@ -116,12 +119,57 @@ async def installed(helm: Helm, kubernetes: Kubernetes, pr_env: Team, images: Im
         helm.uninstall(kubernetes)
 
 
+async def test_the_published_gateway_comes_up_with_upstream_envoy_and_leads_to_the_commit(
+    helm: Helm, kubernetes: Kubernetes, pr_env: Team, images: Images
+) -> None:
+    for commit in (A, B):
+        images.push_shop(f"pr7-{commit}", commit)
+    async with installed(helm, kubernetes, pr_env, images) as operator:
+        await restarted_gateway(pr_env)
+        assert (await pr_env.visit()).status == 404
+        await operator.deliver("opened", A, 0)
+        await eventually("it shows the commit", lambda: pr_env.shows(A))
+        assert await pr_env.visit() == Answer(200, A, A)
+        await pr_env.kubectl("wait", "--for=condition=GatewayRouteActive", "gatewayroute/pr7", "--timeout=10s")
+
+        await operator.deliver("synchronize", B, 1)
+        await eventually("it shows the next commit", lambda: pr_env.shows(B))
+        assert await pr_env.visit() == Answer(200, B, B)
+
+        late = "c" * 40
+        await operator.deliver("synchronize", late, 2)
+        await eventually("the image is missing", lambda: is_missing(pr_env))
+        assert await pr_env.visit() == Answer(200, B, B)
+
+        for pod in await operator.pods():
+            await operator.kubectl("delete", "pod", text(pod, "metadata", "name"), "--wait=false")
+        assert await pr_env.visit() == Answer(200, B, B)
+        await eventually("both replicas are ready again", operator.is_up)
+        await operator.deliver("closed", late, 3)
+        await eventually("nothing is there any more", lambda: is_unknown(pr_env))
+
+
+async def restarted_gateway(pr_env: Team) -> None:
+    """Its pods were made when there was no Greenroom yet."""
+    await pr_env.kubectl("rollout", "restart", f"deployment/{GATEWAY}")
+    await pr_env.kubectl("rollout", "status", f"deployment/{GATEWAY}", "--timeout=120s")
+
+
+async def is_missing(pr_env: Team) -> bool:
+    return text(await pr_env.ready(), "reason") == "WaitingForImage"
+
+
+async def is_unknown(pr_env: Team) -> bool:
+    return (await pr_env.visit()).status == 404
+
+
 async def test_it_takes_the_place_of_kubetempura_and_leaves_environments_alive(
     helm: Helm, kubernetes: Kubernetes, pr_env: Team, images: Images
 ) -> None:
     for commit in (A, B):
         images.push_shop(f"pr7-{commit}", commit)
     async with installed(helm, kubernetes, pr_env, images) as operator:
+        await restarted_gateway(pr_env)
         for pod in await operator.pods():
             assert confinement(pod) == [(NOBODY, "ro")]
         await operator.deliver("opened", A, 0)

@@ -12,7 +12,7 @@ from greenroom.local.api.errors import Refused, error_status, success_status
 from greenroom.local.api.requests import Target, body_of, flag, identified, refuse, target_of, whole_number
 from greenroom.local.api.streams import Streams
 from greenroom.model.errors import ClusterError
-from greenroom.model.manifest import Json, Ref, get, items, text
+from greenroom.model.manifest import Json, Ref, get, items, table, text
 from greenroom.model.watch import Change
 from greenroom.ports import Cluster
 
@@ -60,8 +60,23 @@ class Handlers:
             }
         )
 
-    async def apply(self, request: web.Request) -> web.StreamResponse:
+    async def patch(self, request: web.Request) -> web.StreamResponse:
         refuse(request, "dryRun")
+        return await (self._release(request) if request.content_type == MERGE else self._apply(request))
+
+    async def _release(self, request: web.Request) -> web.StreamResponse:
+        """Of what can be patched otherwise, finalizers are all that anybody here has a use for."""
+        target = await self._target(request)
+        given = table(await body_of(request), "metadata")
+        if given.keys() - {"uid", "resourceVersion"} != {"finalizers"}:
+            raise Refused(400, "of an object only metadata.finalizers can be patched: apply the rest")
+        present = await self._cluster.get(target.ref)
+        metadata = table(present, "metadata")
+        gone = [str(each) for each in items(metadata, "finalizers") if each not in items(given, "finalizers")]
+        await self._cluster.release({**present, "metadata": {**metadata, **given}}, gone)
+        return answer(success_status(target.resource.plural, target.name))
+
+    async def _apply(self, request: web.Request) -> web.StreamResponse:
         _require(request, APPLY)
         target = await self._target(request)
         manifest = identified(await body_of(request), target)

@@ -1,8 +1,8 @@
 """The API server of the one-machine cluster: any ``ports.Cluster`` as Kubernetes REST, for one machine and user.
 
 The command line uses it through ``adapters.kube``, as it would a real cluster. It serves what that asks for: aggregated
-discovery, get, list, watch, server-side apply, merge patches of status, delete and pods' logs. Whatever else is asked
-for is refused, with the reason. kubectl cannot use it: without TLS it sends no bearer token.
+discovery, get, list, watch, server-side apply, merge patches of status and finalizers, delete and pods' logs. Whatever
+else is asked for is refused, with the reason. kubectl cannot use it: without TLS it sends no bearer token.
 
 It listens on 127.0.0.1 only and wants a bearer token, because every user of the machine, and every page in a browser
 on it, can reach that address. A page whose host name was pointed here (DNS rebinding) gives itself away by its Host
@@ -89,7 +89,7 @@ def _object_routes(handlers: Handlers) -> list[web.RouteDef]:
             routes += [
                 web.patch(f"{one}/status", handlers.patch_status),
                 web.get(one, handlers.get, allow_head=False),
-                web.patch(one, handlers.apply),
+                web.patch(one, handlers.patch),
                 web.delete(one, handlers.delete),
                 web.get(collection, handlers.list, allow_head=False),
             ]

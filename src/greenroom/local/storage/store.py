@@ -10,7 +10,7 @@ An apply passes ``storage.admission`` (is it valid?), ``storage.apply`` (merge, 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, aclosing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -44,6 +44,8 @@ from greenroom.model.manifest import (
     table,
     text,
     timestamp,
+    uid_of,
+    version_of,
 )
 from greenroom.ports import Clock, Listing, Resource, WatchEvent
 
@@ -153,6 +155,14 @@ class Store:
             raise Forbidden(f'the namespace "{DEFAULT_NAMESPACE}" cannot be deleted')
         with self._transaction() as transaction:
             garbage.delete(transaction, ref, grace_seconds)
+
+    async def release(self, manifest: Manifest, finalizers: Collection[str]) -> None:
+        ref = ref_of(manifest)
+        entry = self._present(ref)
+        _check_preconditions(ref, entry, uid=uid_of(manifest), resource_version=version_of(manifest))
+        metadata = table(entry.object, "metadata")
+        left = [each for each in items(metadata, "finalizers") if each not in finalizers]
+        self._store(ref, {**entry.object, "metadata": {**metadata, "finalizers": left}}, entry.owners)
 
     async def patch_status(self, ref: Ref, status: Manifest, *, resource_version: str = "") -> Manifest:
         entry = self._present(ref)

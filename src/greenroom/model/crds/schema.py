@@ -27,6 +27,10 @@ def integer(description: str, **limits: Json) -> Schema:
     return {"description": description, "type": "integer", "format": "int64", **limits}
 
 
+def boolean(description: str) -> Schema:
+    return {"description": description, "type": "boolean"}
+
+
 def array(description: str, items: Schema, **limits: Json) -> Schema:
     return {"description": description, "type": "array", "items": items, **limits}
 

@@ -1,0 +1,129 @@
+"""What PR objects say of themselves -> what their visitors are told while nothing answers.
+
+A notice is put up only where it can be seen: on a host one of whose clusters is without a ready endpoint, and on one
+that no route serves. So a pull request that serves changes nothing in Envoy by what it says, and when its first pod is
+ready, the endpoints alone make it answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+from greenroom.core import health
+from greenroom.core.route_hosts import exact_hosts
+from greenroom.core.status import FAILURES, READY
+from greenroom.model.manifest import (
+    Manifest,
+    Ref,
+    condition_of,
+    controller_of,
+    is_deleting,
+    name_of,
+    text,
+    uid_of,
+)
+from greenroom.model.routes import (
+    ANY_HOST,
+    HOST,
+    Answer,
+    Forward,
+    ListenerRoutes,
+    Match,
+    Notice,
+    Resolution,
+    Route,
+    RouteTable,
+    State,
+    VirtualHost,
+)
+
+
+def notice_of(pr: Manifest) -> Notice | None:
+    """None for one that is ready, or on its way out: of those there is nothing to say but that they do not answer."""
+    ready = condition_of(pr, READY)
+    if is_deleting(pr) or text(ready, "status") == "True":
+        return None
+    reason = text(ready, "reason")
+    return Notice(
+        state=_state(reason),
+        environment=name_of(pr),
+        namespace=text(pr, "metadata", "namespace"),
+        commit=text(pr, "spec", "headCommitRef"),
+        reason=reason,
+        message=text(ready, "message") or "Greenroom has not looked at it yet",
+    )
+
+
+def notices(prs: Iterable[Manifest], routes: Iterable[Manifest]) -> dict[str, Notice]:
+    """By host: the one in a PR object's status, and those of the routes that belong to it."""
+    found: dict[str, Notice] = {}
+    owners: dict[str, Notice] = {}
+    for pr in prs:
+        notice = notice_of(pr)
+        if notice is not None:
+            owners[uid_of(pr)] = notice
+            found.setdefault(_host_of(text(pr, "status", "url")), notice)
+    for route in routes:
+        notice = owners.get(text(controller_of(route), "uid"))
+        if notice is not None:
+            found.update({host.lower(): notice for host in exact_hosts(route)})
+    return {host: notice for host, notice in found.items() if HOST.fullmatch(host)}
+
+
+def announced(tables: Mapping[Ref, RouteTable], notices: Mapping[str, Notice]) -> dict[Ref, RouteTable]:
+    """``tables`` with the notices put up. A host that no gateway serves is announced by all of them."""
+    domains = {host.domain for table in tables.values() for each in table.listeners for host in each.hosts}
+    unserved = {host: notice for host, notice in notices.items() if not _is_served(host, domains)}
+    return {ref: _announced(table, notices, unserved) for ref, table in tables.items()}
+
+
+def _announced(table: RouteTable, notices: Mapping[str, Notice], unserved: Mapping[str, Notice]) -> RouteTable:
+    silent = {each.name for each in table.clusters if not each.endpoints and each.upstream.resolution is _KNOWN}
+    more = [_unserved(host, notice) for host, notice in unserved.items()]
+
+    def listener(served: ListenerRoutes) -> ListenerRoutes:
+        hosts = [_noticed(host, notices, silent) for host in served.hosts]
+        return replace(served, hosts=tuple(sorted([*hosts, *more], key=lambda host: host.domain)))
+
+    return replace(table, listeners=tuple(listener(served) for served in table.listeners))
+
+
+_KNOWN = Resolution.KNOWN
+
+
+def _noticed(host: VirtualHost, notices: Mapping[str, Notice], silent: set[str]) -> VirtualHost:
+    notice = notices.get(host.domain)
+    if notice is None:
+        return host
+    actions = [route.action for route in host.routes]
+    clusters = {each.name for action in actions if isinstance(action, Forward) for each in action.clusters}
+    return replace(host, notice=notice) if not clusters or clusters & silent else host
+
+
+def _unserved(host: str, notice: Notice) -> VirtualHost:
+    """Every request gets the notice."""
+    return VirtualHost(host, (Route(f"{notice.namespace}/{notice.environment}", Match(), Answer(503)),), notice)
+
+
+def _is_served(host: str, domains: set[str]) -> bool:
+    """Whether any domain takes the host: itself, or one that begins with ``*``."""
+    return any(host == domain or _covers(domain, host) for domain in domains)
+
+
+def _covers(domain: str, host: str) -> bool:
+    return domain.startswith(ANY_HOST) and host.endswith(domain.removeprefix(ANY_HOST))
+
+
+def _state(reason: str) -> State:
+    if reason in FAILURES:
+        return State.FAILED
+    return State.BUILDING if reason in {"", health.WAITING_FOR_IMAGE} else State.STARTING
+
+
+def _host_of(url: str) -> str:
+    try:
+        return (urlsplit(url).hostname or "").lower()
+    except ValueError:
+        return ""
