@@ -1,4 +1,6 @@
-"""A load generator that keeps connections open: ``python -m bench.load PORT HOST CONNECTIONS SECONDS`` prints JSON.
+"""A load generator that keeps connections open: ``python -m bench.load PORT HOSTS CONNECTIONS SECONDS`` prints JSON.
+
+``HOSTS`` is one, or several with commas between them, which are asked in turn.
 
 It is a program of its own, so that the time it takes is not taken from the event loop that is measured. It talks to
 127.0.0.1 only.
@@ -9,7 +11,9 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import cycle
 
 import msgspec
 
@@ -34,11 +38,11 @@ class _Tally:
     failures: int = 0
 
 
-async def _connection(port: int, request: bytes, deadline: float, tally: _Tally) -> None:
+async def _connection(port: int, requests: Iterator[bytes], deadline: float, tally: _Tally) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         while (start := time.perf_counter()) < deadline:
-            writer.write(request)
+            writer.write(next(requests))
             head = await reader.readuntil(b"\r\n\r\n")
             length = next(int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
             await reader.readexactly(length)
@@ -48,14 +52,14 @@ async def _connection(port: int, request: bytes, deadline: float, tally: _Tally)
         writer.close()
 
 
-async def run(port: int, host: str, connections: int, seconds: float) -> Report:
+async def run(port: int, hosts: str, connections: int, seconds: float) -> Report:
     """Keep ``connections`` busy with one request after the other for ``seconds``."""
-    request = f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
+    requests = cycle([f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode() for host in hosts.split(",")])
     tally = _Tally()
     start = time.perf_counter()
     async with asyncio.TaskGroup() as group:
         for _ in range(connections):
-            group.create_task(_connection(port, request, start + seconds, tally))
+            group.create_task(_connection(port, requests, start + seconds, tally))
     ordered = sorted(tally.latencies)
     return Report(
         requests=len(ordered),
@@ -66,13 +70,18 @@ async def run(port: int, host: str, connections: int, seconds: float) -> Report:
     )
 
 
-async def measure(port: int, host: str, *, connections: int, seconds: float) -> Report:
+async def measure(port: int, hosts: str, *, connections: int, seconds: float) -> Report:
     """Run this module as a program and read its report."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bench.load", str(port), host, str(connections), str(seconds),
+        sys.executable, "-m", "bench.load", str(port), hosts, str(connections), str(seconds),
         stdout=asyncio.subprocess.PIPE,
+        start_new_session=True,  # Ctrl-C is for this program, which ends the other
     )  # fmt: skip
-    output, _ = await process.communicate()
+    try:
+        output, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
     if process.returncode:
         raise RuntimeError(f"the load generator ended with exit code {process.returncode}; see above")
     return msgspec.json.decode(output, type=Report)
