@@ -17,9 +17,11 @@ from greenroom.core.envoy_listener import listener_name, routes_name
 from greenroom.core.xds import CLUSTER, LISTENER, ROUTES, Named, Snapshot, Standing
 from greenroom.flows.route import Routes
 from greenroom.local.storage.store import Store
-from greenroom.model.manifest import Manifest, Ref, condition_of, get, text
+from greenroom.model.errors import UnknownKind
+from greenroom.model.manifest import Kind, Manifest, Ref, condition_of, get, text
 from greenroom.model.mesh import GATEWAY_ROUTE, MESH, VIRTUAL_GATEWAY, VIRTUAL_NODE, VIRTUAL_SERVICE
 from greenroom.model.routes import Listener
+from greenroom.model.watch import Listing
 from greenroom.runtime.informer import Informers
 
 A = "a" * 40
@@ -125,6 +127,17 @@ async def running(desk: Desk) -> AsyncIterator[None]:
         for task in tasks:
             with suppress(asyncio.CancelledError):
                 await task
+
+
+class Starting(Store):
+    """Of a cluster that serves GatewayRoutes a while later than the others, as when its API server has just started."""
+
+    serves_after = 20.0
+
+    async def list(self, kind: Kind, *, namespace: str = "", labels: str = "") -> Listing:
+        if kind == GATEWAY_ROUTE and asyncio.get_running_loop().time() < self.serves_after:
+            raise UnknownKind(f"{kind} is not served")
+        return await super().list(kind, namespace=namespace, labels=labels)
 
 
 async def settle() -> None:
@@ -395,3 +408,27 @@ async def test_nothing_is_published_before_everything_is_known(tmp_path: Path) -
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+
+
+@virtual_time
+async def test_a_gateway_keeps_its_routes_while_their_kind_is_not_served_yet(tmp_path: Path) -> None:
+    with closing(Starting.open(tmp_path / "cluster.db", clock=Clock())) as store:
+        desk = Desk(store, Envoys())
+        await desk.put(*(applied(each) for each in [*stage(), *web(), route("r", {"prefix": "/"})]))
+        async with running(desk):
+            assert desk.envoys.published == {}
+            await asyncio.sleep(Starting.serves_after)
+            assert b"pr-env/r" in desk.envoys.served()
+
+
+@virtual_time
+async def test_where_a_kind_is_never_served_the_others_are(tmp_path: Path) -> None:
+    class Never(Starting):
+        serves_after = float("inf")
+
+    with closing(Never.open(tmp_path / "cluster.db", clock=Clock())) as store:
+        desk = Desk(store, Envoys())
+        await desk.put(*(applied(each) for each in [*stage(), *web()]))
+        async with running(desk):
+            await asyncio.sleep(60)
+            assert NAME in desk.envoys.published

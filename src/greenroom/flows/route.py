@@ -20,7 +20,8 @@ from greenroom.core.verdicts import Attested
 from greenroom.core.xds import ROUTES, Standing
 from greenroom.flows.backends import Backends
 from greenroom.model.errors import Conflict, NotFound
-from greenroom.model.gateway import GATEWAY, GATEWAY_CLASS, HTTP_ROUTE, REFERENCE_GRANT
+from greenroom.model.gateway import GATEWAY, GATEWAY_CLASS, HTTP_ROUTE
+from greenroom.model.gateway import KINDS as API_KINDS
 from greenroom.model.manifest import NAMESPACE, PR, Manifest, Ref, ref_of, table, version_of
 from greenroom.model.mesh import GATEWAY_ROUTE
 from greenroom.model.mesh import KINDS as MESH_KINDS
@@ -34,7 +35,7 @@ _SHARED = (GATEWAY_CLASS, GATEWAY, HTTP_ROUTE)
 """Kinds into whose status other controllers write, too."""
 _TOLD = (*MESH_KINDS, *_SHARED)
 """Kinds whose status tells what became of an object."""
-KINDS = (*_TOLD, REFERENCE_GRANT, NAMESPACE)
+KINDS = (*MESH_KINDS, *API_KINDS, NAMESPACE)
 """What is watched everywhere, of kinds that the cluster has. ``flows.backends`` watches the rest where it is needed."""
 
 _ALL = "all"
@@ -47,6 +48,10 @@ _PAGES_SECONDS = 0.1
 """How soon visitors who wait are told something new."""
 _PATIENCE_SECONDS = 10.0
 """How long what was said of an object stands while no Envoy answers: longer than an Envoy takes to start again."""
+
+_PARTIAL_SECONDS = 30.0
+"""How long the kinds of an API that are not served are waited for while others of it are. When an API server starts,
+CRDs come one after the other, and a gateway whose routes are not known yet would lose them all."""
 
 
 class Routes:
@@ -71,6 +76,7 @@ class Routes:
         self._touched: set[Ref] = set()
         """Objects that changed since they were last compared with what is to be said of them."""
         self._waiting_since: dict[Ref, float] = {}
+        self._partial_since: float | None = None
         self._lull = 0.0
         self._published = 0.0
         self._held_back = False
@@ -126,6 +132,8 @@ class Routes:
         self._held_back = self._is_unanswered() and began < self._published + _LONGEST_SECONDS
         if self._held_back:
             return self._published + _LONGEST_SECONDS - began
+        if self._is_partial(began):
+            return _LONGEST_SECONDS
         blind = await self._backends.follow(self._namespaces())
         before, self._routing = self._routing, self._gateways.route(self._informers, blind=blind)
         self._show_all()
@@ -136,6 +144,15 @@ class Routes:
         self._lull = min(self._published - began, _LONGEST_SECONDS)
         self._answers.add(_ALL)
         return None
+
+    def _is_partial(self, now: float) -> bool:
+        """Whether some kinds of an API are known and others are to be waited for."""
+        listed = [[self._informers.has_listed(Scope(kind)) for kind in kinds] for kinds in (MESH_KINDS, API_KINDS)]
+        if not any(any(api) and not all(api) for api in listed):
+            self._partial_since = None
+            return False
+        self._partial_since = now if self._partial_since is None else self._partial_since
+        return now < self._partial_since + _PARTIAL_SECONDS
 
     def _namespaces(self) -> set[str]:
         """Those that there are, with Services that routes lead to."""
