@@ -299,6 +299,15 @@ def test_a_route_that_no_gateway_selects_gets_the_label_of_one() -> None:
     assert finding.cure == "kubectl label namespace apps mesh=pr-env --overwrite"
 
 
+def test_of_several_gateways_a_route_gets_the_label_of_its_own_namespaces() -> None:
+    apps = made("v1", "Namespace", "apps", at="", metadata={"labels": {"team": "a"}})
+    spec = published("VirtualGateway")["spec"] | {"namespaceSelector": {"matchLabels": {"mesh": "own"}}}
+    own = made(MESH_API, "VirtualGateway", "z", at="apps", spec=spec)
+    found = examined([*healthy(), apps, own, route("a", at="apps")]).findings
+    cures = {finding.reason: finding.cure for finding in found}
+    assert cures["NoVirtualGateway"] == "kubectl label namespace apps mesh=own --overwrite"
+
+
 def test_a_route_in_no_mesh() -> None:
     everywhere = gateway(namespaceSelector={})
     apps = made("v1", "Namespace", "apps", at="", metadata={"labels": {}})

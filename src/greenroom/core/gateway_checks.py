@@ -154,11 +154,13 @@ def _cure(known: Known, ref: Ref, why: Refused, meshes: Results[Mesh], gateways:
     selecting = sorted(each for each, wanted in selectors.items() if wanted is not None and wanted.matches(labels))
     if selecting:
         return "\n".join(on(each, "edit") for each in selecting)
-    wanted = next((each.labels for each in selectors.values() if each is not None and not each.terms), ())
-    if not wanted:
+    nearest = sorted(selectors, key=lambda each: (each.namespace != ref.namespace, each))
+    simple = (each.labels for each in map(selectors.__getitem__, nearest) if each is not None and not each.terms)
+    labelled = next(simple, ())
+    if not labelled:
         kind = MESH if why.reason == "NoMesh" else VIRTUAL_GATEWAY
         return kubectl("get", str(kind).lower(), "-A", "-o", "yaml")
-    pairs = (f"{key}={value}" for key, value in wanted)
+    pairs = (f"{key}={value}" for key, value in labelled)
     return kubectl("label", "namespace", ref.namespace, *pairs, "--overwrite")
 
 
