@@ -460,7 +460,8 @@ class ClusterContract:
         assert environment_of(stored) == {"A": "2"}
         ports = items(stored, "spec", "template", "spec", "containers", 0, "ports")
         assert [text(port, "name") for port in ports] == ["p2"]
-        assert version_of(await cluster.apply(given("1", "2"), manager=MANAGER)) == version_of(stored)
+        again = await cluster.apply(given("1", "2"), manager=MANAGER)
+        assert generation_of(again) == generation_of(stored)  # the version may count a controller's write between
         changed = await cluster.apply(given("2", "1"), manager=MANAGER)
         assert environment_of(changed) == {"A": "1"}
 
