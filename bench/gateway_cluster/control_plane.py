@@ -12,7 +12,7 @@ from pathlib import Path
 from greenroom.adapters import kubeconfig
 from greenroom.adapters.ads import AdsServer
 from greenroom.adapters.kube import KubeCluster
-from greenroom.app.lifecycle import SystemClock, background
+from greenroom.app.lifecycle import SystemClock, background, collect_seldom
 from greenroom.flows.route import Routes
 from greenroom.runtime.informer import Informers
 
@@ -27,4 +27,5 @@ async def run(config: Path) -> None:
 
 
 if __name__ == "__main__":
+    collect_seldom()
     asyncio.run(run(Path(sys.argv[1])))

@@ -180,6 +180,16 @@ async def test_a_replica_that_does_not_serve_sends_envoys_away() -> None:
         assert await code_of(channel.stream_stream(SOTW)()) is grpc.StatusCode.UNAVAILABLE
 
 
+async def test_an_envoy_that_is_slow_to_read_its_first_answer_hears_that_its_replica_serves_no_longer() -> None:
+    long = XdsResource("long", "1", bytes(3_000_000))  # more than gRPC sends to somebody who does not read
+    async with AdsServer() as ads, grpc.aio.insecure_channel(ads.address) as channel:
+        with ads.serving():
+            ads.publish(NAME, {LISTENER: {long.name: long}})
+            call = await asked(channel)
+            await until(lambda: ads.connected == {NAME: 1})
+        assert await code_of(call) is grpc.StatusCode.UNAVAILABLE
+
+
 async def test_an_envoy_that_goes_away_is_forgotten() -> None:
     async with serving() as ads:
         async with grpc.aio.insecure_channel(ads.address) as channel:

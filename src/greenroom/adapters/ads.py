@@ -151,6 +151,9 @@ class AdsServer:
 
     async def _talk(self, context: _Context, variant: _Variant[R]) -> None:
         """Until Envoy goes away, or this server stops serving."""
+        # Now, while nobody cancels it. Of a write that is cancelled gRPC does not know that the headers went with it:
+        # it would send them again with the status, fail, and leave Envoy with a stream of which nothing more comes.
+        await context.send_initial_metadata(())
         if not self._serves:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "this replica does not serve Envoys")
         task = asyncio.ensure_future(self._converse(context, variant))

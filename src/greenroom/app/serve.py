@@ -23,7 +23,7 @@ from greenroom.adapters.kube import KubeCluster
 from greenroom.adapters.kube_connection import Connection
 from greenroom.adapters.writes import Counted, Fenced
 from greenroom.app.gateways import GatewayService, GatewaySettings
-from greenroom.app.lifecycle import SystemClock, background, ended_by, serving
+from greenroom.app.lifecycle import SystemClock, background, collect_seldom, ended_by, serving
 from greenroom.app.logs import log_to_stdout
 from greenroom.app.metrics import Latency, Metrics
 from greenroom.flows.intake import Intake
@@ -97,6 +97,7 @@ async def operator(settings: ServeSettings, connection: Connection) -> AsyncIter
     The lease is in the namespace of ``connection``, which in a cluster is the pod's. An API server that cannot be
     reached is waited for. Raises InvalidInput when there is no secret, or a port is taken.
     """
+    collect_seldom()
     clock, metrics = SystemClock(), Metrics()
     async with AsyncExitStack() as stack:
         stack.enter_context(ended_by(signal.SIGTERM, signal.SIGHUP))

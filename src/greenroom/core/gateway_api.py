@@ -140,11 +140,10 @@ class GatewayApi:
         return {each.ref: _table(each, hosts[each.ref], clusters[each.ref]) for each in gateways}
 
 
-def backend_namespaces(routes: Iterable[Manifest]) -> frozenset[str]:
-    """The namespaces of the Services that HTTPRoutes name, whether they may or not."""
+def backend_namespaces(route: Manifest) -> frozenset[str]:
+    """The namespaces of the Services that an HTTPRoute names, whether it may or not."""
     return frozenset(
         text(backend, "namespace") or text(route, "metadata", "namespace")
-        for route in routes
         for rule in items(route, "spec", "rules")
         for backend in items(rule, "backendRefs")
     )

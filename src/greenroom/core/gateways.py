@@ -15,11 +15,12 @@ from greenroom.core import gateway_api_status, verdicts
 from greenroom.core.endpoints import Lookup, Objects
 from greenroom.core.gateway_api import GatewayApi, GatewayRouting, backend_namespaces, route_name
 from greenroom.core.gateway_api_status import Statement, statements
+from greenroom.core.memo import Each
 from greenroom.core.routing import Router, Routing
 from greenroom.core.service_names import service_name
 from greenroom.core.verdicts import NOTHING_ATTESTED, Attested, Verdict, patience_lost
 from greenroom.model.gateway import CONTROLLER, GATEWAY, GATEWAY_CLASS, HTTP_ROUTE
-from greenroom.model.manifest import Json, Manifest, Ref, kind_of, ref_of, text
+from greenroom.model.manifest import Json, Manifest, Ref, kind_of, text
 from greenroom.model.mesh import VIRTUAL_GATEWAY, VIRTUAL_NODE, Refused
 from greenroom.model.routes import RouteTable
 
@@ -62,6 +63,13 @@ class Gateways:
     def __init__(self) -> None:
         self._mesh = Router()
         self._api = GatewayApi()
+        self._namespaces = Each[int, Manifest, frozenset[str]](_namespaces_of)
+
+    def service_namespaces(self, objects: Objects) -> frozenset[str]:
+        """Those with Services that VirtualNodes and HTTPRoutes name."""
+        # They are known by themselves: to look into all of them takes longer than all else.
+        asked = {id(each): each for kind in (VIRTUAL_NODE, HTTP_ROUTE) for each in objects.list(kind)}
+        return frozenset[str]().union(*set(self._namespaces.of(asked).values()))
 
     def route(self, objects: Objects, *, blind: Mapping[str, Refused]) -> Found:
         """The present state. Never raises for what an object contains. ``blind`` is as for ``core.routing.Router``."""
@@ -69,19 +77,19 @@ class Gateways:
         return Found(mesh, api, {**mesh.tables, **api.tables})
 
 
+def _namespaces_of(manifest: Manifest) -> frozenset[str]:
+    if kind_of(manifest) == HTTP_ROUTE:
+        return backend_namespaces(manifest)
+    host = text(manifest, "spec", "serviceDiscovery", "dns", "hostname")
+    name = service_name(host.lower(), text(manifest, "metadata", "namespace"))
+    return frozenset({name.ref.namespace}) if name else frozenset()
+
+
 def status_of(manifest: Manifest, said: Said, now: datetime) -> dict[str, Json] | None:
     """The status to write, None when it says so already. What others wrote into it is kept."""
     if isinstance(said, Verdict):
         return verdicts.status_of(manifest, said, now)
     return gateway_api_status.status_of(manifest, said, now)
-
-
-def service_namespaces(objects: Objects) -> frozenset[str]:
-    """Those with Services that VirtualNodes and HTTPRoutes name."""
-    nodes = objects.list(VIRTUAL_NODE)
-    hosts = ((text(each, "spec", "serviceDiscovery", "dns", "hostname"), ref_of(each).namespace) for each in nodes)
-    named = {name.ref.namespace for host, where in hosts if (name := service_name(host.lower(), where))}
-    return backend_namespaces(objects.list(HTTP_ROUTE)) | named
 
 
 def is_ours(gateway: Manifest, objects: Lookup) -> bool:

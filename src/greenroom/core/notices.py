@@ -65,7 +65,7 @@ def notices(prs: Iterable[Manifest], routes: Iterable[Manifest]) -> dict[str, No
         if notice is not None:
             owners[uid_of(pr)] = notice
             found.setdefault(_host_of(text(pr, "status", "url")), notice)
-    for route in routes:
+    for route in routes if owners else ():
         notice = owners.get(text(controller_of(route), "uid"))
         if notice is not None:
             found.update({host.lower(): notice for host in exact_hosts(route)})
@@ -75,7 +75,8 @@ def notices(prs: Iterable[Manifest], routes: Iterable[Manifest]) -> dict[str, No
 def announced(tables: Mapping[Ref, RouteTable], notices: Mapping[str, Notice]) -> dict[Ref, RouteTable]:
     """``tables`` with the notices put up. A host that no gateway serves is announced by all of them."""
     domains = {host.domain for table in tables.values() for each in table.listeners for host in each.hosts}
-    unserved = {host: notice for host, notice in notices.items() if not _is_served(host, domains)}
+    wide = tuple(domain.removeprefix(ANY_HOST) for domain in domains if domain.startswith(ANY_HOST))
+    unserved = {host: notice for host, notice in notices.items() if host not in domains and not host.endswith(wide)}
     return {ref: _announced(table, notices, unserved) for ref, table in tables.items()}
 
 
@@ -105,15 +106,6 @@ def _noticed(host: VirtualHost, notices: Mapping[str, Notice], silent: set[str])
 def _unserved(host: str, notice: Notice) -> VirtualHost:
     """Every request gets the notice."""
     return VirtualHost(host, (Route(f"{notice.namespace}/{notice.environment}", Match(), Answer(503)),), notice)
-
-
-def _is_served(host: str, domains: set[str]) -> bool:
-    """Whether any domain takes the host: itself, or one that begins with ``*``."""
-    return any(host == domain or _covers(domain, host) for domain in domains)
-
-
-def _covers(domain: str, host: str) -> bool:
-    return domain.startswith(ANY_HOST) and host.endswith(domain.removeprefix(ANY_HOST))
 
 
 def _state(reason: str) -> State:

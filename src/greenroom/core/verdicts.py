@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from greenroom.core.envoy import needs
+from greenroom.core.memo import by_identity
 from greenroom.core.routing import Placement, Routing
 from greenroom.core.xds import CLUSTER, ENDPOINTS, LISTENER, Named, Standing
 from greenroom.model.manifest import Json, Manifest, Ref, condition_of, get, items, text, timestamp
@@ -51,9 +52,7 @@ NOTHING_ATTESTED = Attested()
 
 def verdicts(routing: Routing, attested: Mapping[Ref, Attested], *, bind: str) -> dict[Ref, Verdict | None]:
     """One for each mesh object; None while it waits for an Envoy. ``attested`` is told by VirtualGateway."""
-    found: dict[Ref, Verdict | None] = dict.fromkeys(routing.accepted, ACCEPTED)
-    found |= {ref: _but(remark) for ref, remark in routing.remarks.items()}
-    found |= {ref: Verdict(active=False, reason=why.reason, message=str(why)) for ref, why in routing.refused.items()}
+    found: dict[Ref, Verdict | None] = {**_in_themselves(routing)}
     of_gateways = {
         ref: OneGateway(table, attested.get(ref, NOTHING_ATTESTED), bind) for ref, table in routing.tables.items()
     }
@@ -61,6 +60,15 @@ def verdicts(routing: Routing, attested: Mapping[Ref, Attested], *, bind: str) -
         found[ref] = gateway.itself()
     for ref, placement in routing.placed.items():
         found[ref] = of_gateways[placement.gateway].route(ref, placement)
+    return found
+
+
+@by_identity(1)
+def _in_themselves(routing: Routing) -> Mapping[Ref, Verdict]:
+    """Whether they are right, which no Envoy has a say in."""
+    found = dict.fromkeys(routing.accepted, ACCEPTED)
+    found |= {ref: _but(remark) for ref, remark in routing.remarks.items()}
+    found |= {ref: Verdict(active=False, reason=why.reason, message=str(why)) for ref, why in routing.refused.items()}
     return found
 
 
@@ -106,26 +114,29 @@ class OneGateway:
         self._missing = frozenset[Named]().union(*(standing.missing for standing in standings))
         self._refused = {named: why for standing in standings for named, why in standing.refused.items()}
         self._doubtful = {name for kind, name in {*self._missing, *self._refused} if kind in {CLUSTER, ENDPOINTS}}
-        self._of_listeners: dict[tuple[Listener, ...], Verdict | None] = {}
+        self._holds = bool(attested.reasons or attested.suspects)
+        self._of_ports: dict[tuple[int, ...], Verdict | None] = {}
 
     def itself(self) -> Verdict | None:
         return self.listening(tuple(each.listener for each in self._table.listeners))
 
     def route(self, ref: Ref, placement: Placement) -> Verdict | None:
-        name = f"{ref.namespace}/{ref.name}"
-        if name in self._attested.reasons:
-            return _quarantined(self._attested.reasons[name])
-        if name in self._attested.suspects:
-            return None
+        if self._holds:
+            name = f"{ref.namespace}/{ref.name}"
+            if name in self._attested.reasons:
+                return _quarantined(self._attested.reasons[name])
+            if name in self._attested.suspects:
+                return None
         if self._doubtful.isdisjoint(placement.clusters):
             return self.listening(placement.listeners)
         return self._verdict(needs(placement.listeners, bind=self._bind, clusters=placement.clusters))
 
     def listening(self, listeners: tuple[Listener, ...]) -> Verdict | None:
         """The same for all routes of which no cluster is missing."""
-        if listeners not in self._of_listeners:
-            self._of_listeners[listeners] = self._verdict(needs(listeners, bind=self._bind))
-        return self._of_listeners[listeners]
+        ports = tuple(each.port for each in listeners)
+        if ports not in self._of_ports:
+            self._of_ports[ports] = self._verdict(needs(listeners, bind=self._bind))
+        return self._of_ports[ports]
 
     def _verdict(self, needed: AbstractSet[Named]) -> Verdict | None:
         for named in sorted(needed & self._refused.keys()):

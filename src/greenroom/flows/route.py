@@ -2,8 +2,8 @@
 
 Whatever changes, everything is worked out anew from what the informers know, and published whole; only what differs
 travels to Envoy (``core.xds_stream``). When an Envoy answers, the verdict goes into the objects' ``…Active``
-conditions; and when it refuses all routes for the sake of one, ``core.quarantine`` finds and holds that one. While an
-environment does not answer, its PR object says what visitors are told (``core.notices``).
+conditions (``flows.route_status``); and when it refuses all routes for the sake of one, ``core.quarantine`` finds and
+holds that one. While an environment does not answer, its PR object says what visitors are told (``core.notices``).
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from collections.abc import Mapping, Sequence
 
 from greenroom.core.envoy import snapshot
 from greenroom.core.gateway_names import node_cluster
-from greenroom.core.gateways import NOTHING, Gateways, Said, service_namespaces, status_of
+from greenroom.core.gateways import NOTHING, Gateways
 from greenroom.core.notices import announced, notices
 from greenroom.core.quarantine import Quarantine
 from greenroom.core.verdicts import Attested
 from greenroom.core.xds import ROUTES, Standing
 from greenroom.flows.backends import Backends
-from greenroom.model.errors import Conflict, NotFound
+from greenroom.flows.route_status import RouteStatus
 from greenroom.model.gateway import GATEWAY, GATEWAY_CLASS, HTTP_ROUTE
 from greenroom.model.gateway import KINDS as API_KINDS
-from greenroom.model.manifest import NAMESPACE, PR, Manifest, Ref, ref_of, table, version_of
+from greenroom.model.manifest import NAMESPACE, PR, Manifest, Ref, ref_of, table
 from greenroom.model.mesh import GATEWAY_ROUTE
 from greenroom.model.mesh import KINDS as MESH_KINDS
 from greenroom.model.routes import Notice, RouteTable
@@ -31,9 +31,7 @@ from greenroom.ports import Clock, Cluster, Gateway
 from greenroom.runtime.controller import Controller
 from greenroom.runtime.informer import Informers
 
-_SHARED = (GATEWAY_CLASS, GATEWAY, HTTP_ROUTE)
-"""Kinds into whose status other controllers write, too."""
-_TOLD = (*MESH_KINDS, *_SHARED)
+_TOLD = (*MESH_KINDS, GATEWAY_CLASS, GATEWAY, HTTP_ROUTE)
 """Kinds whose status tells what became of an object."""
 KINDS = (*MESH_KINDS, *API_KINDS, NAMESPACE)
 """What is watched everywhere, of kinds that the cluster has. ``flows.backends`` watches the rest where it is needed."""
@@ -46,8 +44,6 @@ _LONGEST_SECONDS = 0.5
 _ANSWER_SECONDS = 0.005
 _PAGES_SECONDS = 0.1
 """How soon visitors who wait are told something new."""
-_PATIENCE_SECONDS = 10.0
-"""How long what was said of an object stands while no Envoy answers: longer than an Envoy takes to start again."""
 
 _PARTIAL_SECONDS = 30.0
 """How long the kinds of an API that are not served are waited for while others of it are. When an API server starts,
@@ -60,10 +56,8 @@ class Routes:
     def __init__(
         self, cluster: Cluster, informers: Informers, gateway: Gateway, clock: Clock, *, bind: str = "127.0.0.1"
     ) -> None:
-        self._cluster = cluster
         self._informers = informers
         self._gateway = gateway
-        self._clock = clock
         self._bind = bind
         self._backends = Backends(informers, changed=self._changed, turned=self._look_again)
         self._gateways = Gateways()
@@ -71,11 +65,7 @@ class Routes:
         self._notices: Mapping[str, Notice] = {}
         self._announced: Mapping[Ref, RouteTable] = {}
         self._quarantines: dict[Ref, Quarantine] = {}
-        self._attested: Mapping[Ref, Attested] = {}
-        self._verdicts: Mapping[Ref, Said | None] = {}
-        self._touched: set[Ref] = set()
-        """Objects that changed since they were last compared with what is to be said of them."""
-        self._waiting_since: dict[Ref, float] = {}
+        self._statuses = RouteStatus(cluster, informers, clock)
         self._partial_since: float | None = None
         self._lull = 0.0
         self._published = 0.0
@@ -83,7 +73,6 @@ class Routes:
         self._tables = Controller("routes", self._publish, workers=1)
         self._pages = Controller("pages", self._announce, workers=1)
         self._answers = Controller("gateway-answers", self._judge, workers=1)
-        self._statuses = Controller("route-status", self._write)
 
     async def run(self) -> None:
         """Until cancelled, once, and only by the replica that leads: Envoys get everything from one.
@@ -94,9 +83,7 @@ class Routes:
             self._informers.start(Scope(kind))
         await self._informers.synced(*map(Scope, KINDS))
         for kind in KINDS:
-            self._informers.subscribe(Scope(kind), self._changed)
-        for kind in _TOLD:
-            self._informers.subscribe(Scope(kind), self._touch)
+            self._informers.subscribe(Scope(kind), self._told_changed if kind in _TOLD else self._changed)
         self._informers.subscribe(Scope(PR), self._environment_changed)
         self._tables.add(_ALL)
         try:
@@ -106,12 +93,19 @@ class Routes:
                         group.create_task(controller.run())
         finally:
             self._backends.close()
-            for handler in (self._changed, self._touch, self._environment_changed):
+            for handler in (self._changed, self._told_changed, self._environment_changed):
                 self._informers.unsubscribe(handler)
 
     def _changed(self, old: Manifest | None, new: Manifest | None) -> None:
         if old is None or new is None or _told(old) != _told(new):
             self._look_again()
+
+    def _told_changed(self, old: Manifest | None, new: Manifest | None) -> None:
+        if old is None or new is None or _told(old) != _told(new):
+            self._statuses.specified(ref_of(new or old or {}))
+            self._look_again()
+        else:
+            self._statuses.stated(ref_of(new))
 
     def _look_again(self) -> None:
         """Soon; and when that takes long, not right after it was done, so that there is time for everything else."""
@@ -120,11 +114,6 @@ class Routes:
 
     def _environment_changed(self, _old: Manifest | None, _new: Manifest | None) -> None:
         self._pages.add(_ALL, after=_PAGES_SECONDS)
-
-    def _touch(self, _: Manifest | None, new: Manifest | None) -> None:
-        if new is not None:
-            self._touched.add(ref_of(new))
-            self._answers.add(_ALL, after=_ANSWER_SECONDS)
 
     async def _publish(self, _: str) -> float | None:
         """Answers the seconds to wait, while Envoys are busy with what they got before: they read it all each time."""
@@ -135,6 +124,7 @@ class Routes:
         if self._is_partial(began):
             return _LONGEST_SECONDS
         blind = await self._backends.follow(self._namespaces())
+        self._statuses.routed()
         before, self._routing = self._routing, self._gateways.route(self._informers, blind=blind)
         self._show_all()
         for ref in before.tables.keys() - self._routing.tables.keys():
@@ -156,7 +146,7 @@ class Routes:
 
     def _namespaces(self) -> set[str]:
         """Those that there are, with Services that routes lead to."""
-        named = service_namespaces(self._informers)
+        named = self._gateways.service_namespaces(self._informers)
         return {each for each in named if self._informers.get(Ref(NAMESPACE, "", each)) is not None}
 
     async def _announce(self, _: str) -> None:
@@ -183,23 +173,15 @@ class Routes:
         # Routes are not even asked for while their listener is refused.
         return any(not each.refused and ROUTES in {kind for kind, _ in each.missing} for each in standings)
 
-    async def _judge(self, _: str) -> None:
-        """Work out what to say of each object; write to those that say something else."""
-        self._attested = {ref: self._attest(ref) for ref in self._routing.tables}
-        before, self._verdicts = self._verdicts, self._routing.said(self._attested, bind=self._bind)
-        now = asyncio.get_running_loop().time()
-        waiting = [ref for ref, verdict in self._verdicts.items() if verdict is None]
-        self._waiting_since = {ref: self._waiting_since.get(ref, now) for ref in waiting}
-        for ref in waiting:
-            self._statuses.add(ref, after=_PATIENCE_SECONDS)
-        touched, self._touched = self._touched, set()
-        changed = {ref for ref, verdict in self._verdicts.items() if verdict != before.get(ref)}
-        for ref in changed | touched:
-            verdict = self._verdicts.get(ref)
-            if verdict is not None and self._differs(ref, verdict):
-                self._statuses.add(ref)
+    async def _judge(self, _: str) -> float | None:
+        """Work out what to say of each object. Answers the seconds until patience with an Envoy ends."""
+        attested = {ref: self._attest(ref) for ref in self._routing.tables}
+        routing, bind = self._routing, self._bind
+        verdicts = routing.said(attested, bind=bind)
+        again = self._statuses.judged(verdicts, lambda ref: routing.impatient(ref, attested, bind=bind))
         if self._held_back and not self._is_unanswered():
             self._tables.add(_ALL)
+        return again
 
     def _attest(self, ref: Ref) -> Attested:
         """What the Envoys of a gateway say now; after what they have said something else may be published."""
@@ -215,37 +197,6 @@ class Routes:
             return quarantine.refused(*refused[0], trusted=self._routing.served_before(self._informers))
         taken = bool(standings) and not any(kind == ROUTES for each in standings for kind, _ in each.missing)
         return taken and quarantine.taken()
-
-    def _differs(self, ref: Ref, verdict: Said) -> bool:
-        manifest = self._informers.get(ref)
-        return manifest is not None and status_of(manifest, verdict, self._clock.now()) is not None
-
-    async def _write(self, ref: Ref) -> float | None:
-        """The status of one object, if it is to change. Answers the seconds of patience left without a verdict."""
-        manifest = self._informers.get(ref)
-        if manifest is None or ref not in self._verdicts:
-            return None
-        verdict = self._verdicts[ref]
-        if verdict is None:
-            left = self._waiting_since[ref] + _PATIENCE_SECONDS - asyncio.get_running_loop().time()
-            if left > 0:
-                return left
-            verdict = self._routing.impatient(ref, self._attested, bind=self._bind)
-        status = None if verdict is None else status_of(manifest, verdict, self._clock.now())
-        if status is not None:
-            await self._patch(manifest, status)
-        return None
-
-    async def _patch(self, manifest: Manifest, status: Manifest) -> None:
-        ref = ref_of(manifest)
-        # A patch replaces whole lists, so it must not be of what another controller has changed meanwhile.
-        version = version_of(manifest) if ref.kind in _SHARED else ""
-        try:
-            self._informers.observe(await self._cluster.patch_status(ref, status, resource_version=version))
-        except NotFound:
-            return  # deleted meanwhile; so is what there was to say
-        except Conflict:
-            return  # when the newer version comes, it is compared with what is to be said of it
 
 
 def _told(manifest: Manifest) -> Manifest:
