@@ -1,20 +1,23 @@
 """The seams of the program: small protocols that flows use and adapters fill.
 
-``local.storage.store`` and ``adapters.kube`` are a Cluster, ``adapters.ads`` a Gateway, ``runtime.informer`` a Reader.
+``local.storage.store`` and ``adapters.kube`` are a Cluster, ``adapters.ads`` a Gateway, ``runtime.informer`` a Reader,
+``adapters.github`` a Forge.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from greenroom.core.xds import Snapshot, Standing
+from greenroom.model.forge import Comment, DeploymentState, Reaction
 from greenroom.model.manifest import Kind, Manifest, Ref
+from greenroom.model.pull import PullEvent
 from greenroom.model.watch import Change, Listing, Resource, WatchEvent
 
-__all__ = ["Change", "Clock", "Cluster", "Gateway", "Listing", "Reader", "Resource", "WatchEvent"]
+__all__ = ["Change", "Clock", "Cluster", "Forge", "Gateway", "Listing", "Reader", "Resource", "WatchEvent"]
 
 
 class Cluster(Protocol):
@@ -108,6 +111,69 @@ class Gateway(Protocol):
 
     def standings(self, gateway: str) -> Sequence[Standing]:
         """What each connected Envoy has of the last published snapshot."""
+
+
+class Forge(Protocol):
+    """Where pull requests come from, read and written with credentials. Every method may raise ``ForgeError``.
+
+    ``repository`` is the address people open in a browser; it is followed where the repository has moved.
+    """
+
+    def has_credentials(self, repository: str) -> bool:
+        """Whether anything can be asked of ``repository`` at all. Without, every other method raises ForgeForbidden."""
+
+    async def pull(self, repository: str, number: int) -> PullEvent:
+        """The present state, as ``Action.SEEN``. Raises ForgeNotFound."""
+
+    async def open_pulls(self, repository: str) -> Sequence[PullEvent]:
+        """All that are open. Never a part of them: raises rather than answering a listing that was cut."""
+
+    async def changed_paths(self, repository: str, number: int) -> frozenset[str]:
+        """The paths that a pull request adds, changes, removes, or moves from or to.
+
+        Raises ForgeInvalid when there are more than the forge tells.
+        """
+
+    async def may_write(self, repository: str, user: str) -> bool:
+        """Whether ``user``, a login, may push to ``repository``."""
+
+    async def approved_commits(self, repository: str, number: int) -> frozenset[str]:
+        """Commits that a reviewer with the right to push approved, and has not asked to change since."""
+
+    async def comments(self, repository: str, number: int) -> Sequence[Comment]:
+        """Those that these credentials wrote on a pull request, oldest first."""
+
+    async def comment(self, repository: str, number: int, body: str) -> int:
+        """Write a comment, in Markdown; answers its id."""
+
+    async def edit_comment(self, repository: str, comment: int, body: str) -> None:
+        """Raises ForgeNotFound when it was deleted."""
+
+    async def react(self, repository: str, comment: int, reaction: Reaction) -> None: ...
+
+    async def deploy(self, repository: str, commit: str, environment: str, description: str) -> int:
+        """Begin a deployment of ``commit`` to ``environment``, which is made if it is new; answers its id."""
+
+    async def deployments(self, repository: str, environment: str) -> Sequence[int]:
+        """The ids of all deployments to ``environment``, newest first."""
+
+    async def set_deployment(
+        self, repository: str, deployment: int, state: DeploymentState, *, url: str = "", description: str = ""
+    ) -> None:
+        """What became of it. ``url`` is where it can be seen. Success makes earlier ones of its environment inactive.
+
+        Raises ForgeNotFound when it was deleted.
+        """
+
+    async def environments(self, repository: str) -> Sequence[str]:
+        """The names of all environments that there are."""
+
+    async def remove_environment(self, repository: str, environment: str) -> None:
+        """Does nothing when it is not there."""
+
+    async def redeliver(self, repository: str, webhook: str, within: timedelta) -> int:
+        """Have the deliveries to the address ``webhook`` sent again that failed ``within`` that time and were not
+        received since; answers how many."""
 
 
 class Clock(Protocol):

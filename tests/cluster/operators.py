@@ -192,6 +192,11 @@ class Installation:
         pr = await self.cluster.get(ref)
         return text(condition_of(pr, "Ready"), "status") == "True" and text(pr, "status", "commit") == commit
 
+    async def told(self, reason: str) -> bool:
+        """Whether there is an Event of this reason, which comes after the status that it tells of."""
+        events = (await self.cluster.list(EVENT, namespace=self.namespace)).items
+        return any(text(event, "reason") == reason for event in events)
+
     async def versions(self) -> dict[Ref, str]:
         """Of everything that the operator writes, but its lease."""
         found: dict[Ref, str] = {}

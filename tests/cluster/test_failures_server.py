@@ -111,6 +111,7 @@ async def test_a_leader_that_alone_is_cut_off_stops_and_another_takes_over(
                 await eventually("the other leads", other.leads)
                 assert not await leader.leads()
                 await eventually("it carries on", lambda: installed.shows(1, B))
+                await eventually("it has told of it", lambda: installed.told("CommitChanged"))
                 before = await installed.versions()
                 written = await leader.environment_writes()
             await eventually("the first is back", leader.is_ready)

@@ -26,7 +26,7 @@ BODY_LIMIT = 25 * 2**20
 SIGNATURE_HEADER = "X-Hub-Signature-256"
 EVENT_HEADER = "X-GitHub-Event"
 
-_ACTIONS = {action.value: action for action in Action}
+_ACTIONS = {action.value: action for action in (Action.OPENED, Action.REOPENED, Action.SYNCHRONIZE, Action.CLOSED)}
 
 
 class BadSignature(GreenroomError):

@@ -4,6 +4,12 @@
 
     GreenroomError            a message for a person: what happened and what to do
     ├── InvalidInput          the user's file, flag, object or request; ``path`` names the field
+    ├── ForgeError            the forge did not do it; ``retry_after`` seconds when it said how long to wait
+    │   ├── ForgeNotFound     404, 410: it is not there, or not for us to see
+    │   ├── ForgeForbidden    401, 403: the credentials are wrong, or lack a right
+    │   ├── ForgeInvalid      400, 422: trying again does not help
+    │   ├── ForgeThrottled    403, 429 of a rate limit
+    │   └── ForgeUnavailable  5xx, no connection, an answer cut off: try again
     └── ClusterError          the cluster did not do it; ``retry_after`` seconds when it said how long to wait
         ├── NotFound          404
         ├── AlreadyExists     409 on create
@@ -41,6 +47,34 @@ class InvalidInput(GreenroomError):
         where = ": ".join(part for part in (source, path) if part)
         text = f"{where}: {message}" if where else message
         super().__init__(f"{text} ({cure})" if cure else text)
+
+
+class ForgeError(GreenroomError):
+    """The forge refused or failed. ``retry_after`` is in seconds, 0 when the forge did not say."""
+
+    def __init__(self, message: str, *, retry_after: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class ForgeNotFound(ForgeError):
+    pass
+
+
+class ForgeForbidden(ForgeError):
+    pass
+
+
+class ForgeInvalid(ForgeError):
+    pass
+
+
+class ForgeThrottled(ForgeError):
+    pass
+
+
+class ForgeUnavailable(ForgeError):
+    pass
 
 
 class ClusterError(GreenroomError):

@@ -8,29 +8,59 @@ from enum import Enum
 
 
 class Action(Enum):
-    """What happened to a pull request: the actions of GitHub's ``pull_request`` event that matter here."""
+    """What happened to a pull request: the actions of GitHub's ``pull_request`` event that can change what becomes of
+    its environment, and ``SEEN``, by which no webhook is named: it was read from the forge as it is."""
 
     OPENED = "opened"
     REOPENED = "reopened"
     SYNCHRONIZE = "synchronize"
     CLOSED = "closed"
+    LABELED = "labeled"
+    UNLABELED = "unlabeled"
+    EDITED = "edited"
+    CONVERTED_TO_DRAFT = "converted_to_draft"
+    READY_FOR_REVIEW = "ready_for_review"
+    SEEN = "seen"
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What a gate may ask for. Anybody who can open a pull request chooses ``title`` and ``branch``.
+
+    ``base`` is the branch it is to be merged into; ``association`` is what its author is to the repository, in the
+    forge's words (GitHub: ``OWNER``, ``MEMBER``, ``COLLABORATOR``, ``CONTRIBUTOR``, ``NONE``, …). ``is_fork`` tells
+    that its commits are in another repository, or in one that is gone.
+    """
+
+    title: str = ""
+    branch: str = ""
+    base: str = ""
+    author: str = ""
+    association: str = ""
+    is_bot: bool = False
+    is_draft: bool = False
+    is_fork: bool = False
+    labels: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class PullRequest:
-    """``repository`` is the address people open in a browser, ``head`` the full name of the newest commit."""
+    """``repository`` is the address people open in a browser, ``head`` the full name of the newest commit. ``traits``
+    are None where they are not known."""
 
     repository: str
     number: int
     head: str
     open: bool
+    traits: Traits | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PullEvent:
-    """One delivery: the pull request as it was at ``at``, a whole second, in UTC.
+    """One delivery, or one reading: the pull request as it was at ``at``, a whole second, in UTC.
 
-    ``before`` is the head that a push replaced, or ``""``; ``merged`` tells that it was closed for good.
+    ``before`` is the head that a push replaced, or ``""``; ``merged`` tells that it was closed for good; ``label`` is
+    the one that was put on or taken off, ``sender`` the login of who did what happened, both ``""`` for others.
     """
 
     action: Action
@@ -38,3 +68,5 @@ class PullEvent:
     at: datetime
     before: str = ""
     merged: bool = False
+    label: str = ""
+    sender: str = ""
