@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenroom.core.webhook import BadSignature, Ignored, Malformed, Secrets, parse, signature, verify
+from greenroom.core.payloads import Content, Ignored
+from greenroom.core.webhook import BadSignature, Malformed, Secrets, parse, signature, verify
 from greenroom.local.forge import payload
 from greenroom.model.errors import InvalidInput
-from greenroom.model.pull import Action, PullEvent, PullRequest
+from greenroom.model.pull import Action, PullEvent, PullRequest, Traits
 
 SECRET = b"green"
 HEADERS = {"X-GitHub-Event": "pull_request", "Content-Type": "application/json"}
@@ -36,7 +37,7 @@ def delivery(action: str = "synchronize", **changes: Any) -> dict[str, Any]:
     return payload(action, **{**fields, **changes})
 
 
-def parsed(content: object, headers: dict[str, str] = HEADERS) -> PullEvent | Ignored | Malformed:
+def parsed(content: object, headers: dict[str, str] = HEADERS) -> Content | Malformed:
     return parse(headers, json.dumps(content).encode())
 
 
@@ -101,9 +102,16 @@ def test_a_delivery_of_github_is_understood(action: str) -> None:
     before = BEFORE if action == "synchronize" else ""
     assert parsed(delivery(action)) == PullEvent(
         action=Action(action),
-        pull=PullRequest("https://github.com/Shop/web", 7, COMMIT, open=action != "closed"),
+        pull=PullRequest(
+            "https://github.com/Shop/web",
+            7,
+            COMMIT,
+            open=action != "closed",
+            traits=Traits("A title", "feature", "main", "Shop", "OWNER"),
+        ),
         at=datetime(2026, 1, 31, 12, tzinfo=UTC),
         before=before,
+        sender="Shop",
     )
 
 
@@ -132,7 +140,7 @@ def test_what_the_pull_request_says_of_itself_beats_the_action() -> None:
         ({**HEADERS, "X-GitHub-Event": "ping"}, {"zen": "Keep it logically awesome.", "hook_id": 1}),
         ({**HEADERS, "X-GitHub-Event": "push"}, {}),
         ({**HEADERS, "X-GitHub-Event": "\x1b[31m" * 50}, {}),
-        (HEADERS, {"action": "labeled"}),
+        (HEADERS, {"action": "assigned"}),
         (HEADERS, {"action": "CLOSED"}),
     ],
 )
@@ -227,9 +235,11 @@ def test_the_event_must_be_named() -> None:
 
 
 @pytest.mark.parametrize("text", ["$(reboot)", "{{COMMIT_REF}}", "../../etc", "🌿" * 300, "\x00\x1b[0m", "<script>"])
-def test_titles_and_branches_go_nowhere(text: str) -> None:
+def test_what_anybody_can_write_is_kept_as_text_and_no_longer_than_it_may_be(text: str) -> None:
     found = parsed(delivery(title=text, branch=text))
-    assert found == parsed(delivery())
+    assert isinstance(found, PullEvent)
+    assert found.pull.traits is not None
+    assert (found.pull.traits.title, found.pull.traits.branch) == (text[:256], text[:255])
 
 
 @given(st.binary())

@@ -100,9 +100,9 @@ def explained(node: Json, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...
 
 def test_the_schema_has_the_fields_that_the_program_reads_and_writes() -> None:
     assert fields("ReviewApp", "spec") == set(SPEC_FIELDS)
-    assert fields("PR", "spec") == {"parentReviewApp", "prNumber", "headCommitRef", "envVars"}
+    assert fields("PR", "spec") == {"parentReviewApp", "prNumber", "headCommitRef", "envVars", "pullRequest"}
     assert fields("PR", "status") == set(STATUS_FIELDS)
-    assert fields("ReviewApp", "status") == {"closed"}
+    assert fields("ReviewApp", "status") == {"closed", "refused", "repository"}
 
 
 @pytest.mark.parametrize(

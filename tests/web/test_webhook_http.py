@@ -169,11 +169,14 @@ async def test_a_body_over_the_limit_is_refused(tmp_path: Path, chunked: bool) -
 
 
 @pytest.mark.parametrize("text", ["$(reboot)", "{{COMMIT_REF}}", "../../etc", "🌿" * 300, "\u202e\x1b[31m"])
-async def test_hostile_titles_and_branches_reach_no_object_and_no_answer(tmp_path: Path, text: str) -> None:
+async def test_hostile_titles_and_branches_reach_no_place_but_their_own(tmp_path: Path, text: str) -> None:
     async with site(tmp_path) as there:
         status, answer = await there.post(delivery(title=text, branch=text))
         assert (status, answer["results"][0]["result"]) == (200, "created")
         pr = await there.here.pr()
+        told = pr["spec"].pop("pullRequest")
+        assert (told["title"], told["branch"]) == (text[:256], text[:255])
+        del pr["metadata"]["annotations"]["greenroom.dev/observed"]
         assert text not in json.dumps([pr, answer], ensure_ascii=False)
 
 

@@ -26,6 +26,7 @@ from greenroom.app.gateways import GatewayService, GatewaySettings
 from greenroom.app.lifecycle import SystemClock, background, collect_seldom, ended_by, serving
 from greenroom.app.logs import log_to_stdout
 from greenroom.app.metrics import Latency, Metrics
+from greenroom.flows.gatekeeper import Gatekeeper
 from greenroom.flows.intake import Intake
 from greenroom.flows.reconcile import Reconcile
 from greenroom.model.manifest import PR, REVIEW_APP, Ref
@@ -161,6 +162,7 @@ async def operator(settings: ServeSettings, connection: Connection) -> AsyncIter
         async def lead() -> None:
             async with asyncio.TaskGroup() as group:
                 group.create_task(environments.keep())
+                group.create_task(Gatekeeper(intake, informers, namespace=settings.namespace).run())
                 if gateways is not None:
                     group.create_task(gateways.keep(fenced))
 

@@ -15,6 +15,7 @@ from greenroom.app.logs import log_to
 from greenroom.app.manifests import placed
 from greenroom.app.settings import USER_MANAGER, OneMachineSettings, Running
 from greenroom.core.gateways import class_of, is_ours, is_own_class
+from greenroom.flows.gatekeeper import Gatekeeper
 from greenroom.flows.intake import Intake
 from greenroom.flows.reconcile import Reconcile
 from greenroom.flows.route import Routes
@@ -105,6 +106,7 @@ async def one_machine(settings: OneMachineSettings, objects: Sequence[Manifest])
         gateway_port = await _gateway_port(store)
         reconcile = Reconcile(store, informers, clock, url_of=lambda host: f"http://{host}:{gateway_port}")
         intake = Intake(store, informers, clock)
+        gatekeeper = Gatekeeper(intake, informers)
 
         webhook = make_app(intake, secrets=[state.webhook_secret()])
         webhook_port = await stack.enter_async_context(serving(webhook, settings.webhook_port, option="--webhook-port"))
@@ -114,7 +116,7 @@ async def one_machine(settings: OneMachineSettings, objects: Sequence[Manifest])
         api.write_kubeconfig(state.kubeconfig, server=server, token=token, namespace=settings.namespace)
 
         await stack.enter_async_context(
-            background(informers.run, routes.run, reconcile.run, gateways.run, workloads.run)
+            background(informers.run, routes.run, reconcile.run, gatekeeper.run, gateways.run, workloads.run)
         )
         await informers.synced()
         await _until_gateways_serve(informers)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from greenroom.core import health
+from greenroom.core.gate import Admission
 from greenroom.core.health import Health
 from greenroom.core.plan import IMMUTABLE, REPLACING, TAKEN, Record, digest, inventory_items
 from greenroom.core.route_hosts import exact_hosts
@@ -21,6 +22,7 @@ from greenroom.model.permission import Permission, explained
 
 READY = "Ready"
 APPLIED = "Applied"
+ADMITTED = "Admitted"
 TEMPLATE_WARNING = "TemplateWarning"
 DRIFT_WARNING = "DriftWarning"
 
@@ -83,7 +85,8 @@ class Findings:
     """What a reconcile found. Healths and records are of the children; ``unseen`` is why the health of some cannot be
     told, now or once they are applied; ``left`` are braces that were left alone; ``unkept`` are fields that the cluster
     did not keep; ``contested`` are children that somebody changes back whenever they are put right. ``writer`` is the
-    user in whose name the children are written, ``""`` for Greenroom itself."""
+    user in whose name the children are written, ``""`` for Greenroom itself. ``admission`` is what the ReviewApp's gate
+    says, None where it has none."""
 
     generation: int
     commit: str = ""
@@ -97,11 +100,14 @@ class Findings:
     left: tuple[str, ...] = ()
     unkept: tuple[str, ...] = ()
     contested: tuple[Ref, ...] = ()
+    admission: Admission | None = None
 
 
 def status_of(findings: Findings, previous: Manifest, now: datetime) -> dict[str, Json]:
     """The whole status. ``previous`` is the PR object as it is, ``now`` is used for conditions that changed."""
     conditions = [_ready(findings), _applied(findings)]
+    if findings.admission:
+        conditions.append(_Condition(ADMITTED, True, findings.admission.reason, findings.admission.message))
     if findings.left or findings.unkept:
         conditions.append(_Condition(TEMPLATE_WARNING, True, *_warning(findings)))
     if findings.contested:

@@ -1,7 +1,8 @@
 """A ReviewApp's resources and a PR object's wishes -> the objects of one environment.
 
 ``{{ NAME }}`` is replaced in text values, in one pass: what a value brings in is never looked at again, so that a
-branch or variable with braces in it stays text. Keys are left alone. Anything in double braces that is no variable of
+branch or variable with braces in it stays text. What the pull request itself brings in is subject to
+``core.pull_variables``. Keys are left alone. Anything in double braces that is no variable of
 ours stays as it stands, since templates carry the braces of other tools, and is reported.
 
 ``core.plan`` compares the result with what there is.
@@ -13,6 +14,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from greenroom.core.pull_variables import NAMES as PULL_VARIABLES
+from greenroom.core.pull_variables import filled_in, pull_variables
 from greenroom.model.environment import Environment, label_value
 from greenroom.model.errors import InvalidInput
 from greenroom.model.manifest import (
@@ -86,7 +89,7 @@ def render(
 
 def variables_of(environment: Environment) -> dict[str, str]:
     """An environment that names no commit has no commit variables: using them is an error, not an empty text."""
-    variables = {"PR_NUMBER": environment.number}
+    variables = {"PR_NUMBER": environment.number, **pull_variables(environment.pull)}
     if environment.commit:
         variables |= {"COMMIT_REF": environment.commit, "COMMIT_REF_SHORT": environment.commit[:SHORT_COMMIT]}
     return variables
@@ -112,13 +115,17 @@ class _Pass:
         return value
 
     def text(self, value: str, path: str) -> str:
-        return _BRACES.sub(lambda braces: self._replacement(braces, path), value) if "{{" in value else value
+        if "{{" not in value:
+            return value
+        return _BRACES.sub(lambda braces: self._replacement(braces, path, value[: braces.start()]), value)
 
-    def _replacement(self, braces: re.Match[str], path: str) -> str:
-        name = braces[1].strip()
-        if name in self.variables:
+    def _replacement(self, braces: re.Match[str], path: str, before: str) -> str:
+        name, _, filtered = (part.strip() for part in braces[1].partition("|"))
+        if name in PULL_VARIABLES:
+            return self._of_pull(name, filtered, path, before)
+        if name in self.variables and not filtered:
             return self.variables[name]
-        if name in COMMIT_VARIABLES:
+        if name in COMMIT_VARIABLES and not filtered:
             raise InvalidInput(
                 f"{braces[0]} is used, but the PR object names no commit",
                 path=path,
@@ -126,6 +133,12 @@ class _Pass:
             )
         self.left.append(f"{path}: {braces[0][:80]}")
         return braces[0]
+
+    def _of_pull(self, name: str, filtered: str, path: str, before: str) -> str:
+        if name not in self.variables:
+            cure = "set spec.pullRequest of the PR object"
+            raise InvalidInput(f"{name} is used, but the PR object does not tell it", path=path, cure=cure)
+        return filled_in(name, self.variables[name], filtered, path, before=before)
 
 
 def _check_kind(resource: Manifest, template: Manifest, path: str) -> None:

@@ -1,8 +1,6 @@
 """GitHub's webhooks: is it really from the forge, and what does it say?
 
-The bytes are verified before they are parsed. What is parsed is checked against the shape that GitHub documents
-("Webhook events and payloads", event ``pull_request``), only in the fields used here; all others are skipped, so that
-titles, branches and labels that anybody can write go nowhere. ``flows.intake`` acts on the answer.
+The bytes are verified before they are parsed (``core.payloads``). ``flows.intake`` acts on the answer.
 """
 
 from __future__ import annotations
@@ -11,22 +9,18 @@ import hashlib
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Annotated, Literal
 from urllib.parse import parse_qs
 
 import msgspec
 
+from greenroom.core.payloads import EVENTS, Content, Ignored
 from greenroom.model.errors import GreenroomError, InvalidInput
-from greenroom.model.pull import Action, PullEvent, PullRequest
 
 BODY_LIMIT = 25 * 2**20
 """Bytes. GitHub caps payloads at 25 MB and does not deliver larger ones."""
 
 SIGNATURE_HEADER = "X-Hub-Signature-256"
 EVENT_HEADER = "X-GitHub-Event"
-
-_ACTIONS = {action.value: action for action in (Action.OPENED, Action.REOPENED, Action.SYNCHRONIZE, Action.CLOSED)}
 
 
 class BadSignature(GreenroomError):
@@ -42,13 +36,6 @@ class Secrets:
     def __post_init__(self) -> None:
         if not self.values or not all(self.values):
             raise InvalidInput("the webhook's secret is empty", cure="set one here and in the forge's webhook settings")
-
-
-@dataclass(frozen=True, slots=True)
-class Ignored:
-    """A good delivery that asks for nothing."""
-
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,17 +63,18 @@ def verify(secrets: Secrets, headers: Mapping[str, str], body: bytes) -> None:
         raise BadSignature(f"{SIGNATURE_HEADER} does not match; the secret here and in the forge must be the same")
 
 
-def parse(headers: Mapping[str, str], body: bytes) -> PullEvent | Ignored | Malformed:
+def parse(headers: Mapping[str, str], body: bytes) -> Content | Malformed:
     """What a verified delivery says."""
     event = header(headers, EVENT_HEADER)
     if not event:
         return Malformed(EVENT_HEADER, "the header is missing")
     if event == "ping":
         return Ignored("ping: the webhook is set up")
-    if event != "pull_request":
-        return Ignored(f"the event is {event[:40]!r}; only pull_request matters here")
+    read = EVENTS.get(event)
+    if read is None:
+        return Ignored(f"the event is {event[:40]!r}; only {', '.join(EVENTS)} matter here")
     try:
-        return _pull_event(_payload(header(headers, "Content-Type"), body))
+        return read(_payload(header(headers, "Content-Type"), body))
     except msgspec.ValidationError as error:
         return _wrong_field(str(error))
     except (msgspec.DecodeError, RecursionError, ValueError, OverflowError) as error:
@@ -98,63 +86,12 @@ def header(headers: Mapping[str, str], name: str) -> str:
     return next((value for key, value in headers.items() if key.lower() == name.lower()), "")
 
 
-COMMIT = r"[0-9a-f]{40}|[0-9a-f]{64}"
-"""A commit's name in full, of SHA-1 or SHA-256."""
-
-
-class _Action(msgspec.Struct):
-    action: str
-
-
-class _Repository(msgspec.Struct):
-    html_url: Annotated[str, msgspec.Meta(min_length=1, max_length=2048)]
-
-
-class _Head(msgspec.Struct):
-    sha: Annotated[str, msgspec.Meta(pattern=rf"\A(?:{COMMIT})\Z")]
-
-
-class _Pull(msgspec.Struct):
-    state: Literal["open", "closed"]
-    head: _Head
-    updated_at: Annotated[datetime, msgspec.Meta(tz=True)]
-    merged: bool | None = None
-
-
-class _Payload(msgspec.Struct):
-    number: Annotated[int, msgspec.Meta(ge=1, lt=2**31)]
-    repository: _Repository
-    pull_request: _Pull
-    before: Annotated[str, msgspec.Meta(pattern=rf"\A(?:{COMMIT}|)\Z")] = ""
-
-
 def _payload(content_type: str, body: bytes) -> bytes:
     """The JSON: the body itself, or its ``payload`` field. GitHub offers both content types."""
     if content_type.partition(";")[0].strip().lower() != "application/x-www-form-urlencoded":
         return body
     fields = parse_qs(body.decode("ascii"), max_num_fields=16)
     return fields.get("payload", [""])[0].encode()
-
-
-def _pull_event(payload: bytes) -> PullEvent | Ignored:
-    name = msgspec.json.decode(payload, type=_Action).action
-    action = _ACTIONS.get(name)
-    if action is None:
-        return Ignored(f"the action is {name[:40]!r}; only {', '.join(_ACTIONS)} matter here")
-    found = msgspec.json.decode(payload, type=_Payload)
-    pull = found.pull_request
-    return PullEvent(
-        action=action,
-        pull=PullRequest(
-            repository=found.repository.html_url,
-            number=found.number,
-            head=pull.head.sha,
-            open=pull.state == "open" and action is not Action.CLOSED,
-        ),
-        at=pull.updated_at.astimezone(UTC).replace(microsecond=0),
-        before=found.before,
-        merged=bool(pull.merged),
-    )
 
 
 def _wrong_field(message: str) -> Malformed:

@@ -1,46 +1,43 @@
 """From a delivery to PR objects: the web layer answers 2xx only after this is done.
 
 For every ReviewApp of the repository: read what is known of the pull request, add what was told (``core.ordering``),
-ask the gate, then write or delete the PR object. ``flows.reconcile`` does the rest.
+ask the gate (``core.gate``), then write or delete the PR object. ``flows.reconcile`` does the rest. With credentials
+for the forge (``flows.pulls``) a delivery is a hint, and what is true now is asked; without, what it says counts.
 
-A closed pull request is remembered first, in ``status.closed`` of the ReviewApp, and deleted then. Whoever dies in
-between has decided already: ``flows.reconcile`` deletes a PR object that its ReviewApp remembers as closed.
+A pull request that is closed, or that the gate refuses, is remembered first, in the status of the ReviewApp
+(``core.remembered``), and its PR object is deleted then. Whoever dies in between has decided already:
+``flows.reconcile`` deletes a PR object that its ReviewApp remembers so.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from enum import Enum
 from typing import TypeVar
 from weakref import WeakValueDictionary
 
-from greenroom.core import gate
-from greenroom.core.ordering import OBSERVED, Knowledge, join, outdated
-from greenroom.model.environment import pr_name
-from greenroom.model.errors import ClusterError, Conflict, NotFound, Unavailable
+from greenroom.core import remembered
+from greenroom.core.gate import Admission, Reason, Refusal, Undecided, canonical, decide, question
+from greenroom.core.remembered import Decided
+from greenroom.core.standing import State, Told, gate_or_error, pr_object, pr_ref, repository_of, state_of
+from greenroom.core.told import approval_of
+from greenroom.flows.pulls import Pulls
+from greenroom.model.errors import ClusterError, Conflict, InvalidInput, NotFound, Unavailable
+from greenroom.model.gate import Gate
 from greenroom.model.manifest import (
-    PR,
-    RECEIVED_ANNOTATION,
     REVIEW_APP,
-    Json,
     Manifest,
     Ref,
-    annotations_of,
     is_deleting,
-    owner_reference,
     ref_of,
-    table,
     text,
-    uid_of,
     version_of,
 )
-from greenroom.model.pull import PullEvent, PullRequest
-from greenroom.model.reviewapp import ReviewApp
+from greenroom.model.pull import Action, Mark, Move, PullEvent
 from greenroom.model.watch import Scope
-from greenroom.ports import Clock, Cluster
+from greenroom.ports import Clock, Cluster, Forge
 from greenroom.runtime.backoff import Backoff
 from greenroom.runtime.informer import Informers
 from greenroom.runtime.joined import Joined
@@ -51,9 +48,6 @@ MANAGER = "greenroom"
 ATTEMPTS = 8
 CONTENDED = Backoff(base=0.01, cap=0.5)
 """Between attempts. Another replica may have many deliveries of the same pull request, and each of them writes."""
-NO_VERSION = "1"
-"""A resource version that no object has: etcd's own first revision. Applied with it, an object is made, or is a
-Conflict, but never written over."""
 SYNC_SECONDS = 5.0
 """How long a delivery waits while Greenroom starts. GitHub waits 10 seconds for an answer."""
 
@@ -75,34 +69,30 @@ class Outcome:
     message: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class _State:
-    """What the cluster holds of a pull request, and what is known of it, the delivery included."""
-
-    app: Manifest
-    pr: Manifest | None
-    ref: Ref
-    recorded: Knowledge | None
-    buried: Knowledge | None
-    known: Knowledge
-    pull: PullRequest
-
-
 class Intake:
     """Takes deliveries for the ReviewApps of ``namespace``, by default of all.
 
     Those of one pull request are handled one after the other, in whatever order they came.
     """
 
-    def __init__(self, cluster: Cluster, informers: Informers, clock: Clock, *, namespace: str = "") -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        informers: Informers,
+        clock: Clock,
+        *,
+        namespace: str = "",
+        forge: Forge | None = None,
+    ) -> None:
         self._cluster = cluster
+        self._pulls = Pulls(forge)
         self._informers = informers
         self._clock = clock
         self._apps = Scope(REVIEW_APP, namespace)
         self._turns: WeakValueDictionary[tuple[str, int], asyncio.Lock] = WeakValueDictionary()
         # Of deliveries that come together, as when many pull requests are closed by one script.
         self._read_app: Joined[Ref, None, Manifest] = Joined(lambda ref, _: cluster.get(ref))
-        self._bury: Joined[Ref, _State, Manifest] = Joined(self._write_tombstones)
+        self._remember: Joined[Ref, Decided, None] = Joined(self._write_remembered)
 
     async def synced(self) -> None:
         """Wait, not long, until the ReviewApps are known. Raises Unavailable."""
@@ -124,21 +114,75 @@ class Intake:
         that is not known yet. Handling the delivery again completes it.
         """
         await self.synced()
-        repository = gate.canonical(event.pull.repository)
-        turn = self._turns.setdefault((repository, event.pull.number), asyncio.Lock())
+        repository, number = event.pull.repository, event.pull.number
+        if not self._apps_of(repository):
+            self._check_that_none_is_missed(repository)
+            return ()
+        # What a reading says needs no other one.
+        present = event if event.action is Action.SEEN else await self._pulls.present(repository, number)
+        is_trusted = await self._is_trusted(event)
+        return await self._settle_all(Told(repository, number, event, present, is_trusted=is_trusted))
+
+    async def _is_trusted(self, event: PullEvent) -> bool:
+        """Whether a label of approval counts. Where nobody can be asked, the forge let the sender put it on."""
+        repository = event.pull.repository
+        if not any(self._approves(app, event) for app in self._apps_of(repository)):
+            return True
+        if not self._pulls.can_ask(repository):
+            return True
+        may_write = await self._pulls.may_write(repository, event.sender)
+        if may_write is None:
+            raise Unavailable(f"whether {event.sender} may push is not known now", retry_after=SYNC_SECONDS)
+        return may_write
+
+    def _approves(self, app: Ref, event: PullEvent) -> bool:
+        gate = gate_or_error(self._informers.get(app) or {})
+        return isinstance(gate, Gate) and approval_of(event, gate) is not None
+
+    async def wish(self, repository: str, number: int, wish: Mark) -> tuple[Outcome, ...]:
+        """As ``handle``, of what somebody who may push asked for. Where nothing is known of the pull request, nothing
+        is done."""
+        await self.synced()
+        present = await self._pulls.present(repository, number)
+        return await self._settle_all(Told(repository, number, present=present, wish=wish))
+
+    async def move(self, move: Move) -> tuple[Outcome, ...]:
+        """The ReviewApps of a repository that has moved are for it at its new address, too. Raises ClusterError."""
+        await self.synced()
+        outcomes = []
+        for app in self._apps_of(move.former):
+            named = text(self._informers.get(app), "spec", "githubRepository")
+            status: Manifest = {"repository": {"named": named, "address": move.repository}}
+            self._informers.observe(await self._cluster.patch_status(app, status))
+            outcomes.append(Outcome(app, Result.UPDATED, f"{move.former} is at {move.repository} now"))
+        return tuple(outcomes)
+
+    async def ask_again(self, app: Ref, number: int) -> Outcome | None:
+        """Ask the gate of one ReviewApp again, as when it was edited. Raises ClusterError."""
+        await self.synced()
+        manifest = self._informers.get(app)
+        if manifest is None:
+            return None
+        told = Told(repository_of(manifest), number)
+        async with self._turn(told):
+            return await self._settle(app, told)
+
+    async def _settle_all(self, told: Told) -> tuple[Outcome, ...]:
         outcomes: list[Outcome] = []
         failures: list[ClusterError] = []
-        async with turn:
-            for app in self._apps_of(repository):
+        async with self._turn(told):
+            for app in self._apps_of(told.repository):
                 try:
-                    outcomes.append(await self._settle(app, event))
+                    outcome = await self._settle(app, told)
+                    outcomes.extend([outcome] if outcome else [])
                 except ClusterError as error:
                     failures.append(error)
         if failures:
             raise failures[0]
-        if not outcomes:
-            self._check_that_none_is_missed(repository)
         return tuple(outcomes)
+
+    def _turn(self, told: Told) -> asyncio.Lock:
+        return self._turns.setdefault((canonical(told.repository), told.number), asyncio.Lock())
 
     def _check_that_none_is_missed(self, repository: str) -> None:
         if cause := self._informers.failure(self._apps):
@@ -146,85 +190,108 @@ class Intake:
             raise Unavailable(message, retry_after=SYNC_SECONDS)
 
     def _apps_of(self, repository: str) -> list[Ref]:
-        apps = self._informers.list(REVIEW_APP)
-        return sorted(ref_of(app) for app in apps if gate.canonical(_repository(app)) == repository)
+        wanted = canonical(repository)
+        return sorted(
+            ref_of(app) for app in self._informers.list(REVIEW_APP) if canonical(repository_of(app)) == wanted
+        )
 
-    async def _settle(self, app: Ref, event: PullEvent) -> Outcome:
-        """Read, decide, write."""
+    async def _settle(self, app: Ref, told: Told) -> Outcome | None:
+        """Read, decide, write. Answers None where nothing is known of the pull request."""
         try:
-            return await _while_others_write(lambda is_first: self._settle_once(app, event, from_copies=is_first))
+            return await _while_others_write(lambda is_first: self._settle_once(app, told, from_copies=is_first))
         except NotFound:
             return Outcome(app, Result.REFUSED, "the ReviewApp was deleted just now, or its namespace is being deleted")
 
-    async def _settle_once(self, app: Ref, event: PullEvent, *, from_copies: bool) -> Outcome:
-        state = self._copied(app, event) if from_copies else None
-        return await self._decide(state or await self._read(app, event), app)
+    async def _settle_once(self, app: Ref, told: Told, *, from_copies: bool) -> Outcome | None:
+        state = self._copied(app, told) if from_copies else None
+        state = state or await self._read(app, told)
+        return await self._act(state, app) if state else None
 
-    async def _decide(self, state: _State, app: Ref) -> Outcome:
-        refusal = gate.refusal(state.pull, _review_app(state.app))
-        if refusal is None and is_deleting(state.app):
+    async def _act(self, state: State, app: Ref) -> Outcome:
+        answer = await self._decide(state)
+        decided = Decided(state.pull.number, state.known, answer)
+        if isinstance(answer, Refusal) or (isinstance(answer, Undecided) and state.pr is None):
+            result = await self._retire(state, decided)
+            is_done = answer.reason is Reason.CLOSED or result is Result.DELETED
+            return Outcome(app, result if is_done else Result.REFUSED, answer.message)
+        if is_deleting(state.app):
             return Outcome(app, Result.REFUSED, "the ReviewApp is being deleted")
-        if refusal is None:
-            return Outcome(app, await self._admit(state))
-        if refusal.reason is gate.Reason.CLOSED:
-            return Outcome(app, await self._retire(state), refusal.message)
-        return Outcome(app, Result.REFUSED, refusal.message)
+        result = await self._admit(state)
+        if isinstance(answer, Admission):
+            await self._write_down(state, decided)
+        return Outcome(app, result)
 
-    def _copied(self, app_ref: Ref, event: PullEvent) -> _State | None:
+    async def _decide(self, state: State) -> Admission | Refusal | Undecided:
+        if isinstance(state.gate, InvalidInput):
+            closed = decide(question(state.pull, None, state.known))
+            if isinstance(closed, Refusal) and closed.reason is Reason.CLOSED:
+                return closed
+            return Undecided(f"the gate cannot be asked: {state.gate}")
+        asked = question(state.pull, state.gate, state.known)
+        answer = decide(asked)
+        if isinstance(answer, Undecided) and state.gate is not None and state.gate.needs_paths:
+            pull = state.pull
+            paths = await self._pulls.changed_paths(pull.repository, pull.number, pull.head)
+            answer = decide(replace(asked, paths=paths))
+        return answer
+
+    def _copied(self, app_ref: Ref, told: Told) -> State | None:
         """What the informers know of a pull request that is closed, if they know its PR object.
 
         That saves a request for each of many. A copy may be old: but nothing is deleted in another version than that
-        of the copy, and a tombstone that is not the newest does no harm.
+        of the copy, and what is remembered that is not the newest does no harm.
         """
-        app, pr = self._informers.get(app_ref), self._informers.get(_pr_ref(app_ref, event))
+        app, pr = self._informers.get(app_ref), self._informers.get(pr_ref(app_ref, told))
         if app is None or pr is None:
             return None
-        state = _state(app, pr, event)
-        return None if state.pull.open else state
+        state = state_of(app, pr, told)
+        return None if state is None or state.pull.open else state
 
-    async def _read(self, app_ref: Ref, event: PullEvent) -> _State:
+    async def _read(self, app_ref: Ref, told: Told) -> State | None:
         """From the cluster itself: an informer's copy may be older than the last delivery's writes.
 
         The ReviewApp comes last: should another replica close the pull request right now, either its tombstone is
         seen, or the PR object has changed since it was read.
         """
         try:
-            pr: Manifest | None = await self._cluster.get(_pr_ref(app_ref, event))
+            pr: Manifest | None = await self._cluster.get(pr_ref(app_ref, told))
         except NotFound:
             pr = None
-        return _state(await self._read_app(app_ref, None), pr, event)
+        return state_of(await self._read_app(app_ref, None), pr, told)
 
-    async def _admit(self, state: _State) -> Result:
+    async def _admit(self, state: State) -> Result:
         if state.pr is not None and is_deleting(state.pr):
             raise Unavailable(f"{state.ref} is still being deleted", retry_after=1.0)
-        if state.known == state.recorded:
+        if state.known == state.recorded or (state.was_read and state.known.says_as_much_as(state.recorded)):
             return Result.UNCHANGED
-        await self._cluster.apply(_pr_object(state, self._clock.now()), manager=MANAGER)
+        await self._cluster.apply(pr_object(state, self._clock.now()), manager=MANAGER)
         return Result.CREATED if state.pr is None else Result.UPDATED
 
-    async def _retire(self, state: _State) -> Result:
-        if state.known != state.buried:
-            await self._bury(ref_of(state.app), state)
-        if state.pr is None:
-            return Result.UNCHANGED
+    async def _retire(self, state: State, decided: Decided) -> Result:
+        await self._write_down(state, decided)
+        if state.pr is None or (state.recorded is None and state.pull.open):
+            return Result.UNCHANGED  # of those that are open, what people wrote by hand is theirs
         try:
             await self._cluster.delete(state.ref, resource_version=version_of(state.pr))
         except NotFound:
             return Result.UNCHANGED
         return Result.DELETED
 
-    async def _write_tombstones(self, app: Ref, states: Sequence[_State]) -> Manifest:
-        """Over those only that were read: another replica may write newer ones."""
+    async def _write_down(self, state: State, decided: Decided) -> None:
+        if remembered.change(state.app, [decided]):
+            await self._remember(ref_of(state.app), decided)
 
-        async def write(is_first: bool) -> Manifest:
+    async def _write_remembered(self, app: Ref, decided: Sequence[Decided]) -> None:
+        """Over what was read only: another replica may write something newer."""
+
+        async def write(is_first: bool) -> None:
             copy = self._informers.get(app) if is_first else None
             present = copy or await self._cluster.get(app)
-            closed = _tombstones(present, states)
-            return await self._cluster.patch_status(app, {"closed": closed}, resource_version=version_of(present))
+            if change := remembered.change(present, decided):
+                written = await self._cluster.patch_status(app, change, resource_version=version_of(present))
+                self._informers.observe(written)  # for those who come next
 
-        written = await _while_others_write(write)
-        self._informers.observe(written)  # for those who come next
-        return written
+        await _while_others_write(write)
 
 
 async def _while_others_write(attempt: Callable[[bool], Awaitable[T]]) -> T:
@@ -235,61 +302,3 @@ async def _while_others_write(attempt: Callable[[bool], Awaitable[T]]) -> T:
         except Conflict:
             await asyncio.sleep(CONTENDED.delay(number))
     return await attempt(False)
-
-
-def _pr_ref(app: Ref, event: PullEvent) -> Ref:
-    return Ref(PR, app.namespace, pr_name(app.name, event.pull.number))
-
-
-def _state(app: Manifest, pr: Manifest | None, event: PullEvent) -> _State:
-    recorded = Knowledge.parse(annotations_of(pr).get(OBSERVED, "")) if pr is not None else None
-    buried = Knowledge.parse(text(app, "status", "closed", str(event.pull.number)))
-    known = join(Knowledge.of(event), recorded, buried)
-    pull = replace(event.pull, head=known.head, open=known.is_open)
-    return _State(app, pr, _pr_ref(ref_of(app), event), recorded, buried, known, pull)
-
-
-def _repository(app: Manifest) -> str:
-    return text(app, "spec", "githubRepository")
-
-
-def _review_app(app: Manifest) -> ReviewApp:
-    """Without its template. One that is wrong is reported by the environment, and must not lose a delivery."""
-    ref = ref_of(app)
-    return ReviewApp(ref.namespace, ref.name, _repository(app), ())
-
-
-def _pr_object(state: _State, received: datetime) -> Manifest:
-    """Only the fields that are ours, so that ``envVars`` set by hand stay. An object that was read must not have
-    changed since, nor, which only its UID says, come anew after it was deleted; one that was not there must not be."""
-    metadata: dict[str, Json] = {
-        "name": state.ref.name,
-        "namespace": state.ref.namespace,
-        "annotations": {
-            OBSERVED: str(state.known),
-            RECEIVED_ANNOTATION: received.isoformat(timespec="milliseconds"),
-        },
-        "ownerReferences": [owner_reference(state.app)],
-        "resourceVersion": NO_VERSION,
-    }
-    if state.pr is not None:
-        metadata["uid"] = uid_of(state.pr)
-        metadata["resourceVersion"] = version_of(state.pr)
-    return {
-        "apiVersion": PR.api_version,
-        "kind": PR.name,
-        "metadata": metadata,
-        "spec": {
-            "parentReviewApp": ref_of(state.app).name,
-            "prNumber": str(state.pull.number),
-            "headCommitRef": state.pull.head,
-        },
-    }
-
-
-def _tombstones(app: Manifest, states: Sequence[_State]) -> Mapping[str, Json]:
-    """A merge patch: the pull requests' own, and away with those nobody needs any more."""
-    closed = {key: value for key, value in table(app, "status", "closed").items() if isinstance(value, str)}
-    knowledge = {str(state.pull.number): state.known for state in states}
-    own = {key: str(join(known, Knowledge.parse(closed.get(key, "")))) for key, known in knowledge.items()}
-    return {**dict.fromkeys(outdated(closed) - own.keys()), **own}

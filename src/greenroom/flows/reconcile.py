@@ -14,10 +14,11 @@ from dataclasses import dataclass
 import structlog
 
 from greenroom.core import status
+from greenroom.core.gate import Admission, Undecided
 from greenroom.core.health import Health, absent, assess, shown_commit
 from greenroom.core.http_route_health import gateways_of, is_programmed
-from greenroom.core.ordering import OBSERVED, Knowledge, join
 from greenroom.core.plan import Record, digest, inventory_of
+from greenroom.core.standing import answer_of, is_refused
 from greenroom.core.status import Findings, Problem
 from greenroom.core.template import render
 from greenroom.flows.children import Children
@@ -33,8 +34,8 @@ from greenroom.model.manifest import (
     Kind,
     Manifest,
     Ref,
-    annotations_of,
     controller_of,
+    get,
     is_deleting,
     items,
     kind_of,
@@ -154,8 +155,8 @@ class Reconcile:
                 await self._clear(ref, pr)
             return None
         self._gone.pop(ref, None)
-        if self._is_closed(pr):
-            await self._delete_closed(ref)
+        if is_refused(self._informers.get(_parent(pr)) or {}, pr):
+            await self._delete_refused(ref)
             return None
         findings, errors, again = await self._settle(pr)
         if findings is not None:
@@ -179,20 +180,11 @@ class Reconcile:
         self._children.keep_watching(each for manifest in (*apps, *prs) for each in _uses(manifest))
         return FORGET_SECONDS
 
-    def _is_closed(self, pr: Manifest) -> bool:
-        """Whether the ReviewApp remembers the pull request as closed since the PR object was written.
-
-        ``flows.intake`` died, or another replica of it was faster, between remembering and deleting.
-        """
-        app = self._informers.get(_parent(pr))
-        recorded = Knowledge.parse(annotations_of(pr).get(OBSERVED, ""))
-        buried = Knowledge.parse(text(app, "status", "closed", text(pr, "spec", "prNumber")))
-        return recorded is not None and buried is not None and not join(recorded, buried).is_open
-
-    async def _delete_closed(self, ref: Ref) -> None:
+    async def _delete_refused(self, ref: Ref) -> None:
+        """``flows.intake`` died, or another replica of it was faster, between remembering and deleting."""
         try:
             pr = await self._cluster.get(ref)  # ours may be a copy from before it was reopened
-            if self._is_closed(pr):
+            if is_refused(self._informers.get(_parent(pr)) or {}, pr):
                 await self._cluster.delete(ref, resource_version=version_of(pr))
         except NotFound:
             return
@@ -272,7 +264,15 @@ class Reconcile:
             left=left,
             unkept=tuple(settled.unkept),
             contested=self._children.contested(record.ref for record in settled.records),
+            admission=self._admission(pr),
         )
+
+    def _admission(self, pr: Manifest) -> Admission | None:
+        app = self._informers.get(_parent(pr)) or {}
+        answer = answer_of(app, pr) if get(app, "spec", "gate") is not None else None
+        if isinstance(answer, Undecided):
+            return Admission("Undecided", answer.message)
+        return answer if isinstance(answer, Admission) else None
 
     def _health(self, ref: Ref) -> Health:
         child = self._informers.get(ref)
@@ -289,10 +289,10 @@ class Reconcile:
             self._controller.add(ref_of(new or old or {}))
 
     def _review_app_changed(self, old: Manifest | None, new: Manifest | None) -> None:
-        """An edit concerns all of its environments; that a pull request was closed, only its own."""
+        """An edit concerns all of its environments; that a pull request was closed or refused, only its own."""
         app = new or old or {}
         edited = old is None or new is None or table(old, "spec") != table(new, "spec")
-        before, after = table(old, "status", "closed"), table(new, "status", "closed")
+        before, after = ({**table(each, "status", "closed"), **table(each, "status", "refused")} for each in (old, new))
         for pr in self._informers.list(PR, namespace=text(app, "metadata", "namespace")):
             number_ = text(pr, "spec", "prNumber")
             if _parent(pr) != ref_of(app):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from greenroom.model.errors import InvalidInput
-from greenroom.model.manifest import Json, Manifest, Ref, get, items, number, ref_of, text, uid_of
+from greenroom.model.manifest import Json, Manifest, Ref, get, items, number, ref_of, table, text, uid_of
 
 LABEL_LIMIT = 63
 """Characters in a label's value: Kubernetes, "Labels and Selectors", syntax and character set."""
@@ -20,7 +20,8 @@ VARIABLE_NAME = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*")
 class Environment:
     """``number`` is text, as in the object; ``commit`` is ``""`` when the object names none.
 
-    ``variables`` go into the environment of every container. Their values are not templated yet.
+    ``variables`` go into the environment of every container. Their values are not templated yet. ``pull`` is what is
+    known of the pull request besides (``spec.pullRequest``), and may be empty.
     """
 
     ref: Ref
@@ -30,6 +31,7 @@ class Environment:
     number: str
     commit: str
     variables: tuple[tuple[str, str], ...]
+    pull: Mapping[str, Json] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, manifest: Manifest) -> Environment:
@@ -42,6 +44,7 @@ class Environment:
             number=_text(manifest, "prNumber", cure='write the number in quotes: "7"'),
             commit=_text(manifest, "headCommitRef", default="", cure="write the commit in quotes"),
             variables=_variables(get(manifest, "spec", "envVars")),
+            pull=table(manifest, "spec", "pullRequest"),
         )
 
 

@@ -6,10 +6,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 
+import msgspec
+
+TEAM = frozenset({"OWNER", "MEMBER", "COLLABORATOR"})
+"""What GitHub calls somebody who is no stranger to a repository ("author_association")."""
+APPROVED, WITHDRAWN = "approved", "withdrawn"
+"""What a Mark says of a commit."""
+
 
 class Action(Enum):
     """What happened to a pull request: the actions of GitHub's ``pull_request`` event that can change what becomes of
-    its environment, and ``SEEN``, by which no webhook is named: it was read from the forge as it is."""
+    its environment; ``REVIEWED`` is any of its event ``pull_request_review``; and ``SEEN`` is not told by a webhook:
+    the pull request was read from the forge as it is."""
 
     OPENED = "opened"
     REOPENED = "reopened"
@@ -20,6 +28,7 @@ class Action(Enum):
     EDITED = "edited"
     CONVERTED_TO_DRAFT = "converted_to_draft"
     READY_FOR_REVIEW = "ready_for_review"
+    REVIEWED = "reviewed"
     SEEN = "seen"
 
 
@@ -55,12 +64,23 @@ class PullRequest:
     traits: Traits | None = None
 
 
+class Mark(msgspec.Struct, frozen=True, order=True):
+    """Something that somebody did about an environment, apart from the pull request itself: ``what`` was done, when,
+    for which commit, and by whom."""
+
+    at: datetime
+    what: str
+    commit: str = ""
+    by: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class PullEvent:
     """One delivery, or one reading: the pull request as it was at ``at``, a whole second, in UTC.
 
     ``before`` is the head that a push replaced, or ``""``; ``merged`` tells that it was closed for good; ``label`` is
-    the one that was put on or taken off, ``sender`` the login of who did what happened, both ``""`` for others.
+    the one that was put on or taken off, ``sender`` the login of who did what happened, both ``""`` where not known.
+    ``approval`` is what a review says of a commit.
     """
 
     action: Action
@@ -70,3 +90,37 @@ class PullEvent:
     merged: bool = False
     label: str = ""
     sender: str = ""
+    approval: Mark | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What somebody asked for in a comment: ``/preview`` and a word or two. ``id`` is the comment's."""
+
+    repository: str
+    number: int
+    id: int
+    word: str
+    argument: str
+    author: str
+    association: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """A build of a commit came to its end. ``url`` is where people read about it."""
+
+    repository: str
+    commit: str
+    succeeded: bool
+    at: datetime
+    url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A repository was renamed, or given to another owner: both are addresses that people open in a browser."""
+
+    former: str
+    repository: str

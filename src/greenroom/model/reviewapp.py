@@ -1,8 +1,8 @@
 """A ReviewApp: the template of what every pull request of a repository gets. ``core.template`` fills it in.
 
 The contract is KubeTempura's: ``githubRepository`` and ``resources``, any Kubernetes objects whose fields nobody here
-needs to know. New is ``serviceAccountName``, which may be left out: who writes a ReviewApp then gets no more from it
-than that account may do.
+needs to know. New are two that may be left out: with ``serviceAccountName`` who writes a ReviewApp gets no more from it
+than that account may do, and ``gate`` says which pull requests get an environment.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from greenroom.model.errors import InvalidInput
+from greenroom.model.gate import Gate
 from greenroom.model.manifest import GROUP, NAME_LIMIT, Json, Manifest, get, kind_of, name_of, ref_of, text
 
-SPEC_FIELDS = ("githubRepository", "resources", "serviceAccountName")
+SPEC_FIELDS = ("githubRepository", "resources", "serviceAccountName", "gate")
 REPOSITORY = re.compile(r"(?i:https?)://[^<>]+")
 """The address of a repository, with nothing left to fill in. ``model.crds`` lets Kubernetes check the same."""
 REPOSITORY_CURE = "write it as in the browser, without < and >: https://github.com/OWNER/REPOSITORY"
@@ -26,13 +27,14 @@ ACCOUNT_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[
 @dataclass(frozen=True, slots=True)
 class ReviewApp:
     """``resources`` are as they were written, placeholders included. ``service_account`` is the ServiceAccount of the
-    namespace that makes them, ``""`` for Greenroom's own."""
+    namespace that makes them, ``""`` for Greenroom's own. Without a ``gate`` every open pull request is taken."""
 
     namespace: str
     name: str
     repository: str
     resources: tuple[Manifest, ...]
     service_account: str = ""
+    gate: Gate | None = None
 
     @property
     def user(self) -> str:
@@ -68,7 +70,18 @@ def _parse(manifest: Manifest) -> ReviewApp:
             cure=REPOSITORY_CURE,
         )
     account = _service_account(manifest)
-    return ReviewApp(ref_of(manifest).namespace, name, repository, _resources(spec), account)
+    return ReviewApp(ref_of(manifest).namespace, name, repository, _resources(spec), account, gate_of(manifest))
+
+
+def gate_of(app: Manifest) -> Gate | None:
+    """The gate of a ReviewApp, whatever else may be wrong with that. Raises InvalidInput."""
+    found = get(app, "spec", "gate")
+    if found is None:
+        return None
+    try:
+        return Gate.parse(found)
+    except InvalidInput as error:
+        raise InvalidInput(error.problem, path=f"spec.{error.path}", cure=error.cure) from error
 
 
 def _refuse_unknown(spec: Mapping[str, Json]) -> None:

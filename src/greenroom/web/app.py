@@ -17,16 +17,17 @@ from __future__ import annotations
 import asyncio
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 
 import structlog
 from aiohttp import web
 
-from greenroom.core.webhook import BODY_LIMIT, BadSignature, Ignored, Malformed, Secrets, parse, verify
+from greenroom.core.payloads import Content, Ignored
+from greenroom.core.webhook import BODY_LIMIT, BadSignature, Malformed, Secrets, parse, verify
 from greenroom.flows.intake import Intake, Outcome
 from greenroom.model.errors import ClusterError
 from greenroom.model.manifest import Json
-from greenroom.model.pull import PullEvent
+from greenroom.model.pull import Build, Command, Move, PullEvent
 
 DELIVERY_HEADER = "X-GitHub-Delivery"
 BODY_SECONDS = 30.0
@@ -83,7 +84,7 @@ class _Receiver:
                 return _answer(401, error=str(error))
             return await self._handle(parse(request.headers, body))
 
-    async def _handle(self, content: PullEvent | Ignored | Malformed) -> web.Response:
+    async def _handle(self, content: Content | Malformed) -> web.Response:
         match content:
             case Ignored(reason):
                 log.debug("delivery ignored", reason=reason)
@@ -92,21 +93,27 @@ class _Receiver:
                 log.warning("delivery malformed", path=path, problem=message)
                 return _answer(400, error=message, path=path)
             case PullEvent():
-                return await self._take_in(content)
+                what = {"action": content.action.value, "commit": content.pull.head[:7]}
+                named = f"{content.pull.repository}/pull/{content.pull.number}"
+                with structlog.contextvars.bound_contextvars(pull_request=named):
+                    return await _done(self._intake.handle(content), content.pull.repository, what)
+            case Move():
+                return await _done(self._intake.move(content), content.former, {"moved_to": content.repository})
+            case Command() | Build():
+                return _answer(200, ignored="nothing is done about it yet")
 
-    async def _take_in(self, event: PullEvent) -> web.Response:
-        what = {"action": event.action.value, "commit": event.pull.head[:7]}
-        with structlog.contextvars.bound_contextvars(pull_request=f"{event.pull.repository}/pull/{event.pull.number}"):
-            try:
-                outcomes = await self._intake.handle(event)
-            except ClusterError as error:
-                log.warning("delivery failed", **what, error=str(error))
-                return _unavailable(error)
-            if not outcomes:
-                log.info("delivery wanted by no ReviewApp", **what, repository=event.pull.repository)
-                return _answer(200, ignored=f"no ReviewApp is for {event.pull.repository}")
-            log.info("delivery handled", **what, results=[outcome.result.value for outcome in outcomes])
-        return _answer(200, results=[_told(outcome) for outcome in outcomes])
+
+async def _done(work: Awaitable[Sequence[Outcome]], repository: str, what: Mapping[str, str]) -> web.Response:
+    try:
+        outcomes = await work
+    except ClusterError as error:
+        log.warning("delivery failed", **what, error=str(error))
+        return _unavailable(error)
+    if not outcomes:
+        log.info("delivery wanted by no ReviewApp", **what, repository=repository)
+        return _answer(200, ignored=f"no ReviewApp is for {repository}")
+    log.info("delivery handled", **what, results=[outcome.result.value for outcome in outcomes])
+    return _answer(200, results=[_told(outcome) for outcome in outcomes])
 
 
 async def _body(request: web.Request) -> bytes:

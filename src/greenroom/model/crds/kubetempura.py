@@ -6,6 +6,7 @@ tell at once what used to show much later, and the status.
 
 from __future__ import annotations
 
+from greenroom.model.crds.gate import gate
 from greenroom.model.crds.schema import (
     AGE,
     Column,
@@ -78,9 +79,12 @@ def _review_app_spec() -> Schema:
     resources = array(
         "The objects of an environment, of any kind that the cluster serves and that belongs to a namespace."
         " Placeholders in text values, not in keys, are filled in for each pull request: {{PR_NUMBER}};"
-        " {{COMMIT_REF}}, the head commit; {{COMMIT_REF_SHORT}}, its first 7 characters. Anything else in double"
-        " braces stays as it stands. The objects are made in the namespace of the ReviewApp, whatever they say"
-        " themselves, and owned by the PR object. Give each a name of its own, such as pr{{PR_NUMBER}}.",
+        " {{COMMIT_REF}}, the head commit; {{COMMIT_REF_SHORT}}, its first 7 characters; {{PR_TITLE}}, {{PR_BRANCH}},"
+        " {{PR_BASE}}, {{PR_AUTHOR}} and {{PR_LABELS}}, which in names, hosts, images and commands take a filter that"
+        " makes a valid name of them: {{PR_BRANCH | slug}}, or {{PR_BRANCH | slug 30}} for 30 characters at most."
+        " Anything else in double braces stays as it stands. The objects are made in the namespace of the ReviewApp,"
+        " whatever they say themselves, and owned by the PR object. Give each a name of its own, such as"
+        " pr{{PR_NUMBER}}.",
         _resource(),
         maxItems=_RESOURCES_LIMIT,
     )
@@ -100,7 +104,7 @@ def _review_app_spec() -> Schema:
     )
     return fields(
         "What every pull request gets.",
-        {"githubRepository": repository, "resources": resources, "serviceAccountName": account},
+        {"githubRepository": repository, "gate": gate(), "resources": resources, "serviceAccountName": account},
         required=["githubRepository", "resources"],
     )
 
@@ -148,7 +152,26 @@ def _review_app_status() -> Schema:
         "type": "object",
         "additionalProperties": string("When, by the forge's clock, and how it was closed."),
     }
-    return fields("Written by Greenroom.", {"closed": closed})
+    refused: Schema = {
+        "description": "Open pull requests that the gate refuses, by number. The newest 1000 at most.",
+        "type": "object",
+        "additionalProperties": fields(
+            "One pull request.",
+            {
+                "reason": string("Which part of the gate refuses it: Labels, Draft, Fork, …"),
+                "message": string("The same for people."),
+                "observed": string("What is known of it, so that an edited gate can be asked again."),
+            },
+        ),
+    }
+    moved = fields(
+        "Where the repository is, since it was renamed or transferred.",
+        {
+            "named": string("The address that this ReviewApp has in spec.githubRepository."),
+            "address": string("The present one."),
+        },
+    )
+    return fields("Written by Greenroom.", {"closed": closed, "refused": refused, "repository": moved})
 
 
 def _pr() -> Schema:
@@ -189,7 +212,26 @@ def _pr_spec() -> Schema:
             maxItems=_VARIABLES_LIMIT,
         ),
     }
-    return fields("Which pull request, and what it is to show.", properties, required=["parentReviewApp", "prNumber"])
+    return fields(
+        "Which pull request, and what it is to show.",
+        {**properties, "pullRequest": _pull_request()},
+        required=["parentReviewApp", "prNumber"],
+    )
+
+
+def _pull_request() -> Schema:
+    label = string("One label.")
+    return fields(
+        "What the forge says of the pull request, for the variables {{PR_TITLE}}, {{PR_BRANCH}}, {{PR_BASE}},"
+        " {{PR_AUTHOR}} and {{PR_LABELS}}. Written by Greenroom where a delivery made the PR.",
+        {
+            "title": string("Its title."),
+            "branch": string("The branch with its commits."),
+            "base": string("The branch that it is to be merged into."),
+            "author": string("Who opened it: the login."),
+            "labels": array("The labels that are on.", label),
+        },
+    )
 
 
 def _variable() -> Schema:
@@ -221,6 +263,7 @@ def _pr_status() -> Schema:
             "Ready: the address shows the wanted commit; if False, the reason is what it waits for, such as"
             " WaitingForImage, RollingOut, WaitingForRoute, CrashLoopBackOff, ApplyFailed, MissingPermission,"
             " InvalidTemplate or ReviewAppNotFound. Applied: the cluster holds what the template asks for."
+            " Admitted, where the ReviewApp has a gate: why the pull request gets an environment."
             " There only when something is to be warned of: TemplateWarning (placeholders were left as they stand, or"
             " fields were left out that the cluster does not take) and DriftWarning (somebody changes an object back"
             " whenever it is put right)."

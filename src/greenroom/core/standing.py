@@ -1,0 +1,185 @@
+"""What there is to know of a pull request at one ReviewApp, from all that is told and remembered; and the PR object
+that says so.
+
+``flows.intake`` reads and writes; this puts together what was read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from greenroom.core.gate import Admission, Refusal, Undecided, decide, question
+from greenroom.core.ordering import OBSERVED, Knowledge, join, join_seen
+from greenroom.core.remembered import CLOSED, REFUSED, closed_knowledge, refused_knowledge
+from greenroom.core.told import approval_of, asks_anew
+from greenroom.model.environment import pr_name
+from greenroom.model.errors import InvalidInput
+from greenroom.model.gate import Gate
+from greenroom.model.manifest import (
+    PR,
+    RECEIVED_ANNOTATION,
+    Json,
+    Manifest,
+    Ref,
+    annotations_of,
+    owner_reference,
+    ref_of,
+    table,
+    text,
+    uid_of,
+    version_of,
+)
+from greenroom.model.pull import Action, Mark, PullEvent, PullRequest, Traits
+from greenroom.model.reviewapp import gate_of
+
+NO_VERSION = "1"
+"""A resource version that no object has: etcd's own first revision. Applied with it, an object is made, or is a
+Conflict, but never written over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What there is to be added to what is known of a pull request: an event, what the forge says of it now, a wish of
+    somebody's; or nothing, when only the gate is to be asked again.
+
+    ``is_trusted`` tells whether the sender of the event may approve a commit.
+    """
+
+    repository: str
+    number: int
+    event: PullEvent | None = None
+    present: PullEvent | None = None
+    wish: Mark | None = None
+    is_trusted: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What the cluster holds of a pull request, and what is known of it, what was told included.
+
+    ``recorded`` is what the PR object was made from, ``gate`` the ReviewApp's, or what is wrong with it.
+    """
+
+    app: Manifest
+    pr: Manifest | None
+    ref: Ref
+    recorded: Knowledge | None
+    known: Knowledge
+    pull: PullRequest
+    gate: Gate | None | InvalidInput
+
+    @property
+    def was_read(self) -> bool:
+        """Whether it was read from the forge: that happens over and over, and is news only now and then."""
+        return any(fact.what == Action.SEEN.value for fact in self.known.facts)
+
+
+def repository_of(app: Manifest) -> str:
+    """The address of its repository: where that has moved, since this ReviewApp named it, the present one."""
+    named, moved = text(app, "spec", "githubRepository"), table(app, "status", "repository")
+    return text(moved, "address") if named and text(moved, "named") == named else named
+
+
+def pr_ref(app: Ref, told: Told) -> Ref:
+    return Ref(PR, app.namespace, pr_name(app.name, told.number))
+
+
+def state_of(app: Manifest, pr: Manifest | None, told: Told) -> State | None:
+    """None where nothing is known of the pull request."""
+    gate = gate_or_error(app)
+    recorded = Knowledge.parse(annotations_of(pr).get(OBSERVED, "")) if pr is not None else None
+    elsewhere = [closed_knowledge(app, told.number), refused_knowledge(app, told.number)]
+    known = _known(told, [recorded, *elsewhere], gate if isinstance(gate, Gate) else Gate())
+    if known is None:
+        return None
+    pull = PullRequest(told.repository, told.number, known.head, known.is_open, known.traits)
+    return State(app, pr, pr_ref(ref_of(app), told), recorded, known, pull, gate)
+
+
+def _known(told: Told, before: Sequence[Knowledge | None], gate: Gate) -> Knowledge | None:
+    found = [each for each in before if each is not None]
+    if told.event is not None and told.event.action is not Action.SEEN:
+        known = Knowledge.of(told.event)
+        approval = approval_of(told.event, gate) if told.is_trusted else None
+        found.append(known.with_marks(approval=approval, wish=asks_anew(told.event, gate)))
+    if told.present is not None:
+        return join_seen(Knowledge.of(told.present), *found).with_marks(wish=told.wish)
+    return join(*found).with_marks(wish=told.wish) if found else None
+
+
+def answer_of(app: Manifest, pr: Manifest) -> Admission | Refusal | Undecided | None:
+    """What the gate says of a PR object, by what is known; None of one that no delivery made.
+
+    A refusal is of a pull request that the ReviewApp remembers as closed or refused since the PR object was written:
+    whoever remembered it died, or is slow, before that was deleted.
+    """
+    recorded = Knowledge.parse(annotations_of(pr).get(OBSERVED, ""))
+    key = text(pr, "spec", "prNumber")
+    if recorded is None or not key.isascii() or not key.isdigit():
+        return None
+    known = join(recorded, closed_knowledge(app, int(key)), refused_knowledge(app, int(key)))
+    pull = PullRequest(repository_of(app), int(key), known.head, known.is_open, known.traits)
+    gate = gate_or_error(app)
+    if isinstance(gate, InvalidInput):
+        return Undecided(f"the gate cannot be asked: {gate}") if pull.open else decide(question(pull, None, known))
+    return decide(question(pull, gate, known))
+
+
+def is_refused(app: Manifest, pr: Manifest) -> bool:
+    """Whether it is to be deleted. What an edited gate says is for ``flows.gatekeeper`` to do, and to remember."""
+    key = text(pr, "spec", "prNumber")
+    return any(key in table(app, "status", each) for each in (CLOSED, REFUSED)) and isinstance(
+        answer_of(app, pr), Refusal
+    )
+
+
+def gate_or_error(app: Manifest) -> Gate | None | InvalidInput:
+    try:
+        return gate_of(app)
+    except InvalidInput as error:
+        return error
+
+
+def pr_object(state: State, received: datetime) -> Manifest:
+    """Only the fields that are ours, so that ``envVars`` set by hand stay. An object that was read must not have
+    changed since, nor, which only its UID says, come anew after it was deleted; one that was not there must not be."""
+    metadata: dict[str, Json] = {
+        "name": state.ref.name,
+        "namespace": state.ref.namespace,
+        "annotations": {
+            OBSERVED: str(state.known),
+            RECEIVED_ANNOTATION: received.isoformat(timespec="milliseconds"),
+        },
+        "ownerReferences": [owner_reference(state.app)],
+        "resourceVersion": NO_VERSION,
+    }
+    if state.pr is not None:
+        metadata["uid"] = uid_of(state.pr)
+        metadata["resourceVersion"] = version_of(state.pr)
+    return {
+        "apiVersion": PR.api_version,
+        "kind": PR.name,
+        "metadata": metadata,
+        "spec": {
+            "parentReviewApp": ref_of(state.app).name,
+            "prNumber": str(state.pull.number),
+            "headCommitRef": state.pull.head,
+            **_described(state.pull.traits),
+        },
+    }
+
+
+def _described(traits: Traits | None) -> dict[str, Json]:
+    """What templates may use, and people want to know."""
+    if traits is None:
+        return {}
+    described: dict[str, Json] = {
+        "title": traits.title,
+        "branch": traits.branch,
+        "base": traits.base,
+        "author": traits.author,
+        "labels": sorted(traits.labels),
+    }
+    return {"pullRequest": described}
