@@ -25,6 +25,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 ALL = ("prs", "deployments", "pods", "services", "gatewayroutes")
+_COMPLETION_SECONDS = 3.0
+"""How long a person waits for a completion, at most, on a machine that is busy."""
 """What ``get all`` means: what a person wants to see of an environment."""
 
 
@@ -167,7 +169,7 @@ def complete_words(ctx: click.Context, _: click.Parameter, incomplete: str) -> l
             return [prefix + name_of(item) for item in listing.items]
 
     try:
-        found = asyncio.run(asyncio.wait_for(candidates(), 1.0))
+        found = asyncio.run(asyncio.wait_for(candidates(), _COMPLETION_SECONDS))
     except Exception:  # noqa: BLE001 - a completion that fails must stay silent: it would garble the user's prompt
         return []
     return [word for word in found if word.startswith(incomplete)]
