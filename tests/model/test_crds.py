@@ -102,7 +102,7 @@ def test_the_schema_has_the_fields_that_the_program_reads_and_writes() -> None:
     assert fields("ReviewApp", "spec") == set(SPEC_FIELDS)
     assert fields("PR", "spec") == {"parentReviewApp", "prNumber", "headCommitRef", "envVars", "pullRequest"}
     assert fields("PR", "status") == set(STATUS_FIELDS)
-    assert fields("ReviewApp", "status") == {"closed", "refused", "repository"}
+    assert fields("ReviewApp", "status") == {"closed", "refused", "repository", "conditions"}
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,13 @@ that says so.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from greenroom.core.gate import Admission, Refusal, Undecided, decide, question
 from greenroom.core.ordering import OBSERVED, Knowledge, join, join_seen
-from greenroom.core.remembered import CLOSED, REFUSED, closed_knowledge, refused_knowledge
+from greenroom.core.remembered import CLOSED, REFUSED, closed_knowledge, refused_knowledge, refused_numbers
 from greenroom.core.told import approval_of, asks_anew
 from greenroom.model.environment import pr_name
 from greenroom.model.errors import InvalidInput
@@ -74,6 +74,21 @@ class State:
     def was_read(self) -> bool:
         """Whether it was read from the forge: that happens over and over, and is news only now and then."""
         return any(fact.what == Action.SEEN.value for fact in self.known.facts)
+
+    @property
+    def gate_asks_the_forge(self) -> bool:
+        """Whether its answer may depend on what only the forge knows."""
+        return isinstance(self.gate, Gate) and self.gate.needs_paths
+
+
+def known_numbers(app: Manifest, prs: Iterable[Manifest]) -> set[int]:
+    """The pull requests that are known at a ReviewApp and may be open: those that deliveries made one of ``prs`` for,
+    and those that are remembered as refused."""
+    ours = [
+        pr for pr in prs if text(pr, "spec", "parentReviewApp") == ref_of(app).name and OBSERVED in annotations_of(pr)
+    ]
+    keys = [text(pr, "spec", "prNumber") for pr in ours]
+    return {int(key) for key in keys if key.isascii() and key.isdigit()} | set(refused_numbers(app))
 
 
 def repository_of(app: Manifest) -> str:

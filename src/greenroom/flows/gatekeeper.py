@@ -5,18 +5,13 @@ Deliveries and readings ask it by themselves (``flows.intake``).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TypeAlias
 
 import structlog
 
-from greenroom.core.gate import Admission, Refusal, decide, question
-from greenroom.core.ordering import OBSERVED
-from greenroom.core.remembered import refused_numbers
-from greenroom.core.standing import State, Told, pr_ref, repository_of, state_of
+from greenroom.core.standing import Told, known_numbers, repository_of
 from greenroom.flows.intake import Intake, Result
-from greenroom.model.gate import Gate
-from greenroom.model.manifest import PR, REVIEW_APP, Manifest, Ref, annotations_of, get, ref_of, text
+from greenroom.model.manifest import PR, REVIEW_APP, Manifest, Ref, get, ref_of, text
 from greenroom.model.watch import Scope
 from greenroom.runtime.controller import Controller
 from greenroom.runtime.informer import Informers
@@ -48,30 +43,11 @@ class Gatekeeper:
         """At the start every ReviewApp is new: it may have been edited while nobody looked."""
         if new is None or (old is not None and _gate(old) == _gate(new)):
             return
-        app = ref_of(new)
-        for number in self._numbers(new):
-            if self._differs(new, number, was_edited=old is not None):
+        app, repository = ref_of(new), repository_of(new)
+        prs = self._informers.list(PR, namespace=text(new, "metadata", "namespace"))
+        for number in known_numbers(new, prs):
+            if not self._intake.is_settled(app, Told(repository, number)):
                 self._controller.add((app, number))
-
-    def _numbers(self, app: Manifest) -> Iterator[int]:
-        yield from refused_numbers(app)
-        for pr in self._informers.list(PR, namespace=text(app, "metadata", "namespace")):
-            key = text(pr, "spec", "prNumber")
-            is_ours = text(pr, "spec", "parentReviewApp") == ref_of(app).name and OBSERVED in annotations_of(pr)
-            if is_ours and key.isascii() and key.isdigit():
-                yield int(key)
-
-    def _differs(self, app: Manifest, number: int, *, was_edited: bool) -> bool:
-        """Whether the gate seems to say something else than what was done."""
-        told = Told(repository_of(app), number)
-        pr = self._informers.get(pr_ref(ref_of(app), told))
-        state = state_of(app, pr, told)
-        if state is None or not isinstance(state.gate, Gate | None):
-            return False
-        answer = decide(question(state.pull, state.gate, state.known))
-        if isinstance(answer, Admission | Refusal):
-            return (pr is not None) != isinstance(answer, Admission)
-        return was_edited and _asks_the_forge(state)
 
     async def _ask(self, key: _Key) -> None:
         outcome = await self._intake.ask_again(*key)
@@ -81,10 +57,6 @@ class Gatekeeper:
 
 def _gate(app: Manifest) -> object:
     return get(app, "spec", "gate")
-
-
-def _asks_the_forge(state: State) -> bool:
-    return isinstance(state.gate, Gate) and state.gate.needs_paths
 
 
 def _named(key: _Key) -> dict[str, str]:

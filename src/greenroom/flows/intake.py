@@ -167,6 +167,20 @@ class Intake:
         async with self._turn(told):
             return await self._settle(app, told)
 
+    def is_settled(self, app: Ref, told: Told) -> bool:
+        """Whether there is nothing to do, as far as the informers' copies tell. Asks and writes nothing."""
+        manifest = self._informers.get(app)
+        pr = self._informers.get(pr_ref(app, told))
+        state = state_of(manifest, pr, told) if manifest is not None else None
+        if state is None or manifest is None or isinstance(state.gate, InvalidInput):
+            return True
+        answer = decide(question(state.pull, state.gate, state.known))
+        if isinstance(answer, Undecided):
+            return not state.gate_asks_the_forge
+        if isinstance(answer, Admission):
+            return state.recorded is not None and state.known.says_as_much_as(state.recorded)
+        return pr is None and not remembered.change(manifest, [Decided(told.number, state.known, answer)])
+
     async def _settle_all(self, told: Told) -> tuple[Outcome, ...]:
         outcomes: list[Outcome] = []
         failures: list[ClusterError] = []

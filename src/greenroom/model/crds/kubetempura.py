@@ -171,7 +171,12 @@ def _review_app_status() -> Schema:
             "address": string("The present one."),
         },
     )
-    return fields("Written by Greenroom.", {"closed": closed, "refused": refused, "repository": moved})
+    said = conditions(
+        "ForgeReachable, with credentials for the forge: whether its pull requests could be listed, so that no lost"
+        " delivery matters."
+    )
+    properties = {"closed": closed, "refused": refused, "repository": moved, "conditions": said}
+    return fields("Written by Greenroom.", properties)
 
 
 def _pr() -> Schema:

@@ -1,0 +1,167 @@
+"""What the forge says is compared with what is here, at the start and every ten minutes: so no lost delivery matters.
+
+Nothing is concluded from what the forge did not say. A pull request that is not in a listing is asked for by its
+number, and only the answer that it is closed closes it here; a listing that failed, or was cut, tells nothing at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+import structlog
+
+from greenroom.core.forge_health import forge_condition
+from greenroom.core.gate import Reason, canonical
+from greenroom.core.standing import Told, gate_or_error, known_numbers, repository_of
+from greenroom.flows.intake import Intake
+from greenroom.model.errors import ClusterError, ForgeError, ForgeNotFound
+from greenroom.model.gate import Forks, Gate
+from greenroom.model.manifest import PR, REVIEW_APP, Manifest, Ref, ref_of, text
+from greenroom.model.pull import APPROVED, Action, Mark, Move, PullEvent
+from greenroom.model.watch import Scope
+from greenroom.ports import Clock, Cluster, Forge
+from greenroom.runtime.controller import Controller
+from greenroom.runtime.informer import Informers
+
+SWEEP_SECONDS = 600.0
+REDELIVER_SECONDS = 1800.0
+"""How often failed deliveries are looked for: mostly they are redelivered for what a listing does not tell."""
+REDELIVER_WITHIN = timedelta(days=3)
+"""GitHub redelivers what is no older ("Redelivering webhooks")."""
+FAILED_SECONDS = 60.0
+"""When to try again at the soonest, after the forge failed."""
+
+log = structlog.get_logger(__name__)
+
+
+class Sweep:
+    """For the repositories of all ReviewApps of ``namespace``, by default of all. To be run by one replica.
+
+    ``webhook`` is the address that the forge delivers to, ``""`` where failed deliveries are not to be asked for.
+    ``clear`` takes away what was left behind on the forge of environments that are gone.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        informers: Informers,
+        intake: Intake,
+        forge: Forge,
+        clock: Clock,
+        *,
+        namespace: str = "",
+        webhook: str = "",
+        clear: Callable[[str], Awaitable[None]] | None = None,
+    ) -> None:
+        self._cluster = cluster
+        self._informers = informers
+        self._intake = intake
+        self._forge = forge
+        self._clock = clock
+        self._webhook = webhook
+        self._clear = clear
+        self._apps, self._prs = Scope(REVIEW_APP, namespace), Scope(PR, namespace)
+        self._redelivered: dict[str, float] = {}
+        self._controller: Controller[str] = Controller("sweep", self._sweep, workers=2, timeout=600.0)
+
+    async def run(self) -> None:
+        """Until cancelled, and once only."""
+        await self._informers.synced(self._apps, self._prs)
+        self._informers.subscribe(self._apps, self._app_changed)
+        try:
+            await self._controller.run()
+        finally:
+            self._informers.unsubscribe(self._app_changed)
+
+    def _app_changed(self, old: Manifest | None, new: Manifest | None) -> None:
+        if new is not None and (old is None or repository_of(old) != repository_of(new)):
+            self._controller.add(canonical(repository_of(new)))
+
+    async def _sweep(self, key: str) -> float | None:
+        apps = [app for app in self._informers.list(REVIEW_APP) if canonical(repository_of(app)) == key]
+        if not apps:
+            return None
+        repository = repository_of(apps[0])
+        if not self._forge.has_credentials(repository):
+            return SWEEP_SECONDS
+        try:
+            await self._compare(repository, apps)
+            await self._redeliver(repository)
+            if self._clear is not None:
+                await self._clear(repository)
+        except ForgeError as error:
+            log.warning("the forge could not be asked", repository=repository, error=str(error))
+            await self._say(apps, error)
+            return max(FAILED_SECONDS, error.retry_after)
+        await self._say(apps, None)
+        return SWEEP_SECONDS
+
+    async def _compare(self, repository: str, apps: Sequence[Manifest]) -> None:
+        listed = await self._forge.open_pulls(repository)
+        for event in listed:
+            await self._hand_in(event, repository, apps)
+        known = {number for app in apps for number in known_numbers(app, self._prs_of(app))}
+        for number in sorted(known - {event.pull.number for event in listed}):
+            await self._ask_for(repository, number)
+        for app in apps:
+            await self._look_for_approvals(repository, app, listed)
+
+    def _prs_of(self, app: Manifest) -> Sequence[Manifest]:
+        return self._informers.list(PR, namespace=text(app, "metadata", "namespace"))
+
+    async def _hand_in(self, event: PullEvent, repository: str, apps: Sequence[Manifest]) -> None:
+        if canonical(event.pull.repository) != canonical(repository):
+            await self._intake.move(Move(repository, event.pull.repository))
+        told = Told(event.pull.repository, event.pull.number, present=event)
+        if not all(self._intake.is_settled(ref_of(app), told) for app in apps):
+            await self._intake.handle(event)
+
+    async def _ask_for(self, repository: str, number: int) -> None:
+        """One that is not in the listing: closed, most likely. One that is not found tells nothing: the credentials may
+        not reach it any more."""
+        try:
+            event = await self._forge.pull(repository, number)
+        except ForgeNotFound as error:
+            log.info("a pull request is not found", repository=repository, number=number, error=str(error))
+            return
+        await self._intake.handle(event)
+
+    async def _look_for_approvals(self, repository: str, app: Manifest, listed: Sequence[PullEvent]) -> None:
+        """A review whose delivery was lost."""
+        gate = gate_or_error(app)
+        if not isinstance(gate, Gate) or gate.forks is not Forks.APPROVED:
+            return
+        for event in listed:
+            refused = text(self._informers.get(ref_of(app)), "status", "refused", str(event.pull.number), "reason")
+            if refused != Reason.FORK.value:
+                continue
+            if event.pull.head in await self._forge.approved_commits(repository, event.pull.number):
+                approval = Mark(event.at, APPROVED, event.pull.head)
+                await self._intake.handle(replace(event, action=Action.REVIEWED, approval=approval))
+
+    async def _redeliver(self, repository: str) -> None:
+        now = asyncio.get_running_loop().time()
+        if not self._webhook or now < self._redelivered.get(repository, 0.0):
+            return
+        count = await self._forge.redeliver(repository, self._webhook, REDELIVER_WITHIN)
+        self._redelivered[repository] = now + REDELIVER_SECONDS
+        if count:
+            log.warning("failed deliveries are sent again", repository=repository, count=count)
+
+    async def _say(self, apps: Sequence[Manifest], error: ForgeError | None) -> None:
+        """In the condition ``ForgeReachable`` of each ReviewApp, where it is news."""
+        for app in apps:
+            await self._say_at(ref_of(app), error)
+
+    async def _say_at(self, ref: Ref, error: ForgeError | None) -> None:
+        app = self._informers.get(ref)
+        condition = forge_condition(app, error, self._clock.now()) if app is not None else None
+        if condition is None:
+            return
+        try:
+            self._informers.observe(await self._cluster.patch_status(ref, {"conditions": [condition]}))
+        except ClusterError as failed:
+            log.info("the condition was not written", review_app=ref.name, error=str(failed))
