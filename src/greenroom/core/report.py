@@ -8,12 +8,14 @@ waiting: what is over within seconds is never told, and what goes up and down is
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from greenroom.core.phases import FINAL, Phase
 from greenroom.model.forge import DeploymentState
+from greenroom.model.manifest import PR, Ref
 from greenroom.model.report import Report, Told
 
 FIRST_SECONDS = 20.0
@@ -28,11 +30,14 @@ QUIET_FACTOR = 4.0
 QUIET_LIMIT = 3600.0
 """After two writes for one commit a third waits so many seconds, each further one ``QUIET_FACTOR`` times as long."""
 _FREE_WRITES = 2
+_MOMENT = 0.05
+"""Seconds that are not waited for: what is left over by rounding would be waited for again and again."""
 
 _STATES: Mapping[Phase, DeploymentState] = {
     Phase.READY: DeploymentState.SUCCESS,
     Phase.FAILED: DeploymentState.FAILURE,
 }
+_NUMBER = re.compile(r"[1-9][0-9]{0,17}")
 _ENDING = frozenset({Phase.REMOVING, Phase.REMOVED})
 
 
@@ -63,7 +68,7 @@ def plan(news: News, report: Report, now: datetime) -> Plan:
     comment = _comment_wait(news, report.comment, now)
     begin = _begin_wait(news, report.deployment)
     state = _state_wait(news, report.deployment, now)
-    waits = [wait for wait in (comment, begin, state) if wait is not None and wait > 0]
+    waits = [wait for wait in (comment, begin, state) if wait is not None and not _is_now(wait)]
     return Plan(
         comment=_is_now(comment),
         begin=_is_now(begin),
@@ -73,7 +78,7 @@ def plan(news: News, report: Report, now: datetime) -> Plan:
 
 
 def _is_now(wait: float | None) -> bool:
-    return wait is not None and wait <= 0
+    return wait is not None and wait < _MOMENT
 
 
 def _comment_wait(news: News, told: Told, now: datetime) -> float | None:
@@ -128,3 +133,20 @@ def _quiet_wait(told: Told, now: datetime) -> float:
         return 0.0
     quiet = min(QUIET_SECONDS * QUIET_FACTOR ** min(more, 100), QUIET_LIMIT)
     return max(quiet - max((now - told.at).total_seconds(), 0.0), 0.0)
+
+
+def environment_name(ref: Ref) -> str:
+    """The forge's environment of a PR object. The namespace is part of it: two may have a ReviewApp of that name for
+    one repository, and what is cleared as left behind must not be another's."""
+    return f"{ref.namespace}/{ref.name}"
+
+
+def pr_of_environment(name: str, apps: Iterable[Ref]) -> tuple[Ref, Ref, int] | None:
+    """The PR object that an environment of the forge is of, its ReviewApp, and the number of its pull request; None
+    when it is of none of ``apps``, and so not ours to touch."""
+    namespace, _, rest = name.rpartition("/")
+    for app in apps:
+        number = rest.removeprefix(f"{app.name}-pr")
+        if namespace == app.namespace and rest == f"{app.name}-pr{number}" and _NUMBER.fullmatch(number):
+            return Ref(PR, namespace, rest), app, int(number)
+    return None
