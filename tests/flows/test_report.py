@@ -35,6 +35,7 @@ from greenroom.model.errors import (
     ForgeThrottled,
     ForgeUnavailable,
     NotFound,
+    Unavailable,
     VisitFailed,
 )
 from greenroom.model.manifest import POD, PR, REVIEW_APP, Ref
@@ -485,6 +486,25 @@ async def test_a_replica_that_leads_from_now_on_tells_what_there_is(tmp_path: Pa
             await task
 
 
+@virtual_time
+async def test_a_replica_that_loses_the_lead_while_it_reads_writes_no_more(tmp_path: Path) -> None:
+    async with desk(tmp_path) as here:
+        reports = Reports(
+            here.here.store,
+            here.here.informers,
+            here.forge,
+            here.visitor,
+            VirtualClock(),
+            leads=lambda: not here.forge.requests["comments"],
+        )
+        await here.deliver("opened")
+        await here.ready()
+        await asyncio.sleep(1)
+        with pytest.raises(Unavailable, match="another replica"):
+            await reports.reconcile(here.here.pr_ref())
+        assert here.writes == 0
+
+
 # What people do
 
 
@@ -555,6 +575,20 @@ async def test_a_forge_that_asks_to_wait_is_left_alone_and_then_told_the_newest_
         assert "ready" in bodies[0] + bodies[1]
         assert (B, "success") in here.deployed
         assert A not in [commit for commit, state in here.deployed if state == "success"]
+
+
+@virtual_time
+async def test_a_limit_without_an_end_is_waited_for_ever_longer(tmp_path: Path) -> None:
+    async with desk(tmp_path) as here, here.told():
+        here.forge.fail("*", ForgeThrottled("secondary limit"))
+        for number in range(1, 20):
+            await here.deliver("opened", number=number)
+        await here.ready(number=1)
+        await asyncio.sleep(4 * 3600)
+        assert here.forge.requests.total() < 40
+        here.forge.mend()
+        await asyncio.sleep(3610)
+        assert len(here.forge.comments_) == 19
 
 
 @virtual_time

@@ -65,6 +65,7 @@ class Farewells:
             if (wait := self._turns.wait(host, ref, name, "")) > 0:
                 return wait
             await self._tried(cure, write)
+            self._turns.listens(host)
             gone.done.add(name)
         return None
 

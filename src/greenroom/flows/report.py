@@ -190,11 +190,9 @@ class Reports:
         if (wait := self._turns.pause(host)) > 0:
             return wait
         try:
-            again = await doing()
+            return await doing()
         except (ForgeThrottled, ForgeUnavailable) as error:
             return self._pause(host, error)
-        self._turns.listens(host)
-        return again
 
     def _pause(self, host: str, error: ForgeThrottled | ForgeUnavailable) -> float:
         """Everybody waits when the forge says for how long, or that it is too much. Raises what is to be tried anew."""
@@ -214,7 +212,7 @@ class Reports:
             del refused[name]
         for step in steps:
             wait = self._turns.wait(host, ref, step.name, news.gist)
-            waits.append(wait or await self._attempt(refused, step))
+            waits.append(wait or await self._attempt(refused, step, host))
         if not any(step.name not in refused and wait for step, wait in zip(steps, waits[1:], strict=True)):
             await self._say_problem(pr, "; ".join(sorted({problem for problem, _ in refused.values()})))
         return min((wait for wait in waits if wait is not None), default=None)
@@ -230,7 +228,7 @@ class Reports:
             steps.append(_Step("finish", WRITE_DEPLOYMENTS, lambda: self._finish(pr, place, news, state)))
         return steps
 
-    async def _attempt(self, refused: dict[str, tuple[str, float]], step: _Step) -> float | None:
+    async def _attempt(self, refused: dict[str, tuple[str, float]], step: _Step, host: str) -> float | None:
         """Answers after how many seconds to try again what the forge refuses."""
         now = asyncio.get_running_loop().time()
         _, due = refused.get(step.name, ("", 0.0))
@@ -243,6 +241,7 @@ class Reports:
             refused[step.name] = (problem, now + REFUSED_SECONDS)
             return REFUSED_SECONDS
         refused.pop(step.name, None)
+        self._turns.listens(host)
         return None
 
     async def _comment(self, pr: Manifest, place: Place, news: News) -> None:
