@@ -1,23 +1,35 @@
 """The seams of the program: small protocols that flows use and adapters fill.
 
 ``local.storage.store`` and ``adapters.kube`` are a Cluster, ``adapters.ads`` a Gateway, ``runtime.informer`` a Reader,
-``adapters.github`` a Forge.
+``adapters.github`` a Forge, ``adapters.visitor`` a Visitor.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from greenroom.core.xds import Snapshot, Standing
-from greenroom.model.forge import Comment, DeploymentState, Reaction
+from greenroom.model.forge import Comment, Deployment, DeploymentState, Reaction
 from greenroom.model.manifest import Kind, Manifest, Ref
 from greenroom.model.pull import PullEvent
 from greenroom.model.watch import Change, Listing, Resource, WatchEvent
 
-__all__ = ["Change", "Clock", "Cluster", "Forge", "Gateway", "Listing", "Reader", "Resource", "WatchEvent"]
+__all__ = [
+    "Change",
+    "Clock",
+    "Cluster",
+    "Forge",
+    "Gateway",
+    "Listing",
+    "Logs",
+    "Reader",
+    "Resource",
+    "Visitor",
+    "WatchEvent",
+]
 
 
 class Cluster(Protocol):
@@ -154,8 +166,8 @@ class Forge(Protocol):
     async def deploy(self, repository: str, commit: str, environment: str, description: str) -> int:
         """Begin a deployment of ``commit`` to ``environment``, which is made if it is new; answers its id."""
 
-    async def deployments(self, repository: str, environment: str) -> Sequence[int]:
-        """The ids of all deployments to ``environment``, newest first."""
+    async def deployments(self, repository: str, environment: str) -> Sequence[Deployment]:
+        """All deployments to ``environment``, newest first."""
 
     async def set_deployment(
         self, repository: str, deployment: int, state: DeploymentState, *, url: str = "", description: str = ""
@@ -174,6 +186,20 @@ class Forge(Protocol):
     async def redeliver(self, repository: str, webhook: str, within: timedelta) -> int:
         """Have the deliveries to the address ``webhook`` sent again that failed ``within`` that time and were not
         received since; answers how many."""
+
+
+class Visitor(Protocol):
+    """Somebody who opens the address of an environment."""
+
+    async def commit_at(self, url: str) -> str:
+        """The commit that the answer says it comes from, in ``X-Greenroom-Commit``; ``""`` when it names none.
+
+        Raises VisitFailed when there is no answer.
+        """
+
+
+Logs: TypeAlias = Callable[[str, str, str], Awaitable[Sequence[str]]]
+"""The last lines that a container printed, by namespace, pod and container. Raises ClusterError."""
 
 
 class Clock(Protocol):

@@ -63,10 +63,11 @@ def _transitions(pr: Manifest, status: Manifest) -> Iterator[tuple[str, str]]:
 def readiness(pr: Manifest, status: Manifest) -> tuple[str, str] | None:
     """Reason and message of ``Ready`` in ``status``, if that is news to whoever has read the status of ``pr``."""
     was, is_ = condition_of(pr, READY), condition_of({"status": status}, READY)
-    return (text(is_, "reason"), text(is_, "message")) if _gist(was) != _gist(is_) else None
+    return (text(is_, "reason"), text(is_, "message")) if gist(was) != gist(is_) else None
 
 
-def _gist(condition: Manifest) -> tuple[str, str, str]:
+def gist(condition: Manifest) -> tuple[str, str, str]:
+    """What of a condition ``Ready`` is news when it changes."""
     reason, message = text(condition, "reason"), text(condition, "message")
     if reason in _PROGRESS:
         message = ""

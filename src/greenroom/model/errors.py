@@ -10,6 +10,7 @@
     │   ├── ForgeInvalid      400, 422: trying again does not help
     │   ├── ForgeThrottled    403, 429 of a rate limit
     │   └── ForgeUnavailable  5xx, no connection, an answer cut off: try again
+    ├── VisitFailed           an address did not answer, or not as HTTP
     └── ClusterError          the cluster did not do it; ``retry_after`` seconds when it said how long to wait
         ├── NotFound          404
         ├── AlreadyExists     409 on create
@@ -74,6 +75,10 @@ class ForgeThrottled(ForgeError):
 
 
 class ForgeUnavailable(ForgeError):
+    pass
+
+
+class VisitFailed(GreenroomError):
     pass
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum
 
 
@@ -31,3 +32,12 @@ class DeploymentState(Enum):
     SUCCESS = "success"
     FAILURE = "failure"
     INACTIVE = "inactive"
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """A deployment of ``commit`` that was begun ``at`` that time, by the forge's clock."""
+
+    id: int
+    commit: str
+    at: datetime

@@ -13,9 +13,11 @@ from greenroom.model.crds.schema import (
     Rule,
     Schema,
     array,
+    boolean,
     conditions,
     definition,
     fields,
+    integer,
     matches,
     observed_generation,
     open_fields,
@@ -273,8 +275,37 @@ def _pr_status() -> Schema:
             " fields were left out that the cluster does not take) and DriftWarning (somebody changes an object back"
             " whenever it is put right)."
         ),
+        "report": _report(),
     }
     return fields("What became of the environment. Written by Greenroom.", properties)
+
+
+def _report() -> Schema:
+    """No condition tells of ``problem``: the list of conditions is written whole by whoever keeps the environment."""
+    properties = {
+        "comment": _told("The comment on the pull request.", "A hash of what it says."),
+        "deployment": _told(
+            "The deployment of the newest commit that one was begun for.",
+            "Its state, such as success or failure. Missing while it is in progress.",
+        ),
+        "problem": string(
+            "Why the pull request cannot be told, and what to do, such as a right that the credentials lack. Missing"
+            " when it can. It is tried again every 10 minutes."
+        ),
+    }
+    return fields("What the pull request was told, so that nothing is told twice.", properties)
+
+
+def _told(description: str, said: str) -> Schema:
+    properties = {
+        "id": integer("How the forge calls it."),
+        "commit": string("The commit that it was last written for."),
+        "said": string(said),
+        "writes": integer("How often it was written for that commit."),
+        "at": string("When it was last written.", format="date-time"),
+        "deleted": boolean("Whether somebody deleted it. A comment is then not written again."),
+    }
+    return fields(description, properties)
 
 
 def _record() -> Schema:
