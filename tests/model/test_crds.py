@@ -16,7 +16,7 @@ from greenroom.model.errors import InvalidInput
 from greenroom.model.gateway_route import _GATEWAY_ROUTE
 from greenroom.model.manifest import Json, Manifest, get, items, name_of, table, text
 from greenroom.model.mesh import _VIRTUAL_SERVICE, Shape, check_supported
-from greenroom.model.report import Report
+from greenroom.model.report import Report, Told
 from greenroom.model.reviewapp import SPEC_FIELDS, ReviewApp
 from greenroom.model.virtual_gateway import _VIRTUAL_GATEWAY
 from greenroom.model.virtual_node import _VIRTUAL_NODE
