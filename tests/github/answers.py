@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
-from tests.github.openapi import Operation, published
-from tests.github.state import Comment, Delivery, Deployment, Hook, Pull, Repository, User, World
-
-fill = published().fill
+from tests.github.openapi import Operation
+from tests.github.shapes import (
+    comment_shape,
+    delivery_shape,
+    deployment_shape,
+    fill,
+    pull_shape,
+    time_of,
+    user_fields,
+    user_shape,
+)
+from tests.github.state import Comment, Deployment, Hook, Pull, Repository, User, World
 
 
 @dataclass
@@ -84,14 +91,14 @@ def _pulls(call: Call) -> Reply:
         pulls = [pull for pull in pulls if pull.is_open]
     if call.query.get("direction", "desc") == "desc":
         pulls.reverse()
-    return Reply(entries=[_pull_fields("pull-request-simple", call, pull) for pull in pulls])
+    return Reply(entries=[pull_shape("pull-request-simple", call.site, pull) for pull in pulls])
 
 
 @_on("GET", f"{_REPO}/pulls/{{pull_number}}")
 def _pull(call: Call) -> Reply:
     pull = call.pull()
     extra = {"merged": pull.is_merged, "changed_files": len(pull.files), "mergeable_state": "clean"}
-    return Reply(_pull_fields("pull-request", call, pull) | extra)
+    return Reply(pull_shape("pull-request", call.site, pull) | extra)
 
 
 @_on("GET", f"{_REPO}/pulls/{{pull_number}}/files")
@@ -110,7 +117,7 @@ def _reviews(call: Call) -> Reply:
         fill(
             "pull-request-review",
             id=review.id,
-            user=None if review.reviewer is None else _user(review.reviewer),
+            user=None if review.reviewer is None else user_shape(review.reviewer),
             state=review.state,
             commit_id=review.commit,
         )
@@ -132,28 +139,28 @@ def _permission(call: Call) -> Reply:
 
 @_on("GET", f"{_REPO}/issues/{{issue_number}}/comments")
 def _comments(call: Call) -> Reply:
-    return Reply(entries=[_comment_fields(call, comment) for comment in call.pull("issue_number").comments])
+    return Reply(entries=[comment_shape(call.world.app, comment) for comment in call.pull("issue_number").comments])
 
 
 @_on("POST", f"{_REPO}/issues/{{issue_number}}/comments")
 def _comment(call: Call) -> Reply:
     assert call.user is not None
     comment = call.world.comment(call.pull("issue_number"), call.user, _text_of(call))
-    return Reply(_comment_fields(call, comment), 201)
+    return Reply(comment_shape(call.world.app, comment), 201)
 
 
 @_on("PATCH", f"{_REPO}/issues/comments/{{comment_id}}")
 def _edit_comment(call: Call) -> Reply:
     comment = _comment_of(call)
     comment.body = _text_of(call)
-    return Reply(_comment_fields(call, comment))
+    return Reply(comment_shape(call.world.app, comment))
 
 
 @_on("POST", f"{_REPO}/issues/comments/{{comment_id}}/reactions")
 def _react(call: Call) -> Reply:
     assert call.user is not None
     comment, content = _comment_of(call), call.body["content"]
-    reaction = fill("reaction", content=content, user=_user(call.user))
+    reaction = fill("reaction", content=content, user=user_shape(call.user))
     if (call.user.login, content) in comment.reactions:
         return Reply(reaction, 200)
     comment.reactions.append((call.user.login, content))
@@ -164,7 +171,7 @@ def _react(call: Call) -> Reply:
 def _deployments(call: Call) -> Reply:
     wanted = call.query.get("environment", "none")
     found = [made for made in reversed(call.repository().deployments) if wanted in ("none", made.environment)]
-    return Reply(entries=[_deployment_fields(made) for made in found])
+    return Reply(entries=[deployment_shape(made) for made in found])
 
 
 @_on("POST", f"{_REPO}/deployments")
@@ -175,7 +182,7 @@ def _deploy(call: Call) -> Reply:
     if all(body["ref"] not in (pull.head, pull.branch) for pull in repository.pulls.values()):
         raise Refused(422, f"No ref found for: {body['ref']}")
     made = call.world.deploy(repository, body["ref"], body["environment"], body["description"])
-    return Reply(_deployment_fields(made), 201)
+    return Reply(deployment_shape(made), 201)
 
 
 @_on("POST", f"{_REPO}/deployments/{{deployment_id}}/statuses")
@@ -234,7 +241,7 @@ def _whoami(call: Call) -> Reply:
     user = call.user
     if user is None or user.is_bot:
         raise Refused(403, "Resource not accessible by integration")
-    return Reply(fill("public-user", **_user_fields(user), user_view_type="public"))
+    return Reply(fill("public-user", **user_fields(user), user_view_type="public"))
 
 
 @_on("GET", "/app")
@@ -279,68 +286,10 @@ def _access_token(call: Call) -> Reply:
     if number not in call.world.app.installations:
         raise Refused(404, "Not Found")
     secret, ends = call.world.installation_token(number)
-    return Reply(fill("installation-token", token=secret, expires_at=_time(ends)), 201)
+    return Reply(fill("installation-token", token=secret, expires_at=time_of(ends)), 201)
 
 
 # Parts
-
-
-def _user_fields(user: User) -> dict[str, Any]:
-    return {"login": user.login, "type": "Bot" if user.is_bot else "User"}
-
-
-def _user(user: User) -> dict[str, Any]:
-    return fill("simple-user", **_user_fields(user))
-
-
-def _repository_fields(call: Call, repository: Repository) -> dict[str, Any]:
-    return fill(
-        "repository",
-        id=repository.id,
-        name=repository.name,
-        full_name=repository.full_name,
-        html_url=f"{call.site}/{repository.full_name}",
-        owner=_user(User(repository.owner)),
-    )
-
-
-def _pull_fields(schema: str, call: Call, pull: Pull) -> dict[str, Any]:
-    base = _repository_fields(call, pull.repository)
-    head = _repository_fields(call, pull.fork) if pull.fork else base
-    owner = pull.fork.owner if pull.fork else pull.repository.owner
-    label = {"color": "ededed"}
-    return fill(
-        schema,
-        number=pull.number,
-        state="open" if pull.is_open else "closed",
-        title=pull.title,
-        user=_user(pull.author),
-        author_association=pull.association,
-        draft=pull.is_draft,
-        labels=[{**_LABEL, **label, "id": number, "name": name} for number, name in enumerate(pull.labels, 1)],
-        created_at=_time(pull.created_at),
-        updated_at=_time(pull.updated_at),
-        closed_at=None if pull.is_open else _time(pull.updated_at),
-        merged_at=_time(pull.updated_at) if pull.is_merged else None,
-        head={
-            "label": f"{owner}:{pull.branch}",
-            "ref": pull.branch,
-            "sha": pull.head,
-            "user": _user(User(owner)),
-            "repo": None if pull.fork_is_gone else head,
-        },
-        base={"ref": pull.base, "sha": "0" * 40, "user": _user(User(pull.repository.owner)), "repo": base},
-        html_url=f"{call.site}/{pull.repository.full_name}/pull/{pull.number}",
-    )
-
-
-_LABEL = {"node_id": "", "url": "", "description": "", "default": False}
-
-
-def _comment_fields(call: Call, comment: Comment) -> dict[str, Any]:
-    app = fill("integration", slug=call.world.app.slug) if call.world.app and comment.author.is_bot else None
-    fields = {"id": comment.id, "body": comment.body, "user": _user(comment.author)}
-    return fill("issue-comment", **fields, performed_via_github_app=app)
 
 
 def _comment_of(call: Call) -> Comment:
@@ -358,17 +307,6 @@ def _text_of(call: Call) -> str:
         error = {"resource": "IssueComment", "code": "unprocessable", "field": "data", "message": "Body is wrong"}
         raise Refused(422, "Validation Failed", errors=[error])
     return body
-
-
-def _deployment_fields(made: Deployment) -> dict[str, Any]:
-    return fill(
-        "deployment",
-        id=made.id,
-        sha=made.commit,
-        ref=made.commit,
-        environment=made.environment,
-        description=made.description,
-    )
 
 
 def _deployment_of(call: Call) -> Deployment:
@@ -389,20 +327,7 @@ def _hook_of(call: Call) -> Hook:
 
 def _delivery_list(hook: Hook) -> Reply:
     newest_first = sorted(hook.deliveries, key=lambda delivery: (delivery.delivered_at, delivery.id), reverse=True)
-    return Reply(entries=[_delivery_fields(delivery) for delivery in newest_first], cursor=True)
-
-
-def _delivery_fields(delivery: Delivery) -> dict[str, Any]:
-    return fill(
-        "hook-delivery-item",
-        id=delivery.id,
-        guid=delivery.guid,
-        delivered_at=_time(delivery.delivered_at),
-        redelivery=delivery.redelivery,
-        status=delivery.status,
-        status_code=delivery.status_code,
-        event="pull_request",
-    )
+    return Reply(entries=[delivery_shape(delivery) for delivery in newest_first], cursor=True)
 
 
 def _attempted(call: Call, hook: Hook) -> Reply:
@@ -412,7 +337,3 @@ def _attempted(call: Call, hook: Hook) -> Reply:
             call.world.redeliver(hook, delivery)
             return Reply({}, 202)
     raise Refused(404, "Not Found")
-
-
-def _time(at: datetime) -> str:
-    return f"{at:%Y-%m-%dT%H:%M:%SZ}"

@@ -14,6 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from tests.github.standin import StandIn
+from tests.github.state import Repository
 
 from greenroom.adapters.github import GitHub
 from greenroom.adapters.github_credentials import App, Token
@@ -33,6 +34,14 @@ class Clock:
 
     def now(self) -> datetime:
         return datetime.now(UTC) + self.later
+
+
+def standin_with(pulls: int) -> tuple[StandIn, Repository]:
+    standin = StandIn(checked=pulls < 10)
+    shop = standin.repository()
+    for _ in range(pulls):
+        standin.open_pull(shop)
+    return standin, shop
 
 
 @asynccontextmanager
@@ -74,6 +83,10 @@ def everything_said_by(error: BaseException | None) -> str:
 @cache
 def keys() -> tuple[str, str]:
     """A private key and its public one, as PEM text."""
+    return other_keys()
+
+
+def other_keys() -> tuple[str, str]:
     key = generate_private_key(public_exponent=65537, key_size=2048)
     private = key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
     public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)

@@ -27,7 +27,8 @@ from aiohttp import web
 from tests.github.answers import HANDLERS, Call, Refused, Reply
 from tests.github.faults import Fault, Planned
 from tests.github.openapi import Match, Operation, published
-from tests.github.state import Repository, User, World, system_time
+from tests.github.shapes import event_shape
+from tests.github.state import Pull, Repository, User, World, system_time
 
 API = "/api/v3"
 
@@ -51,6 +52,10 @@ class StandIn(World):
     def address(self, repository: Repository) -> str:
         """As people open it."""
         return f"{self.site}/{repository.full_name}"
+
+    def event(self, pull: Pull, action: str, *, sender: str = "mona", **fields: Any) -> dict[str, Any]:
+        """What a webhook would tell of ``pull`` now; ``fields`` are those of this action, such as ``before``."""
+        return event_shape(self.site, pull, action, sender, **fields)
 
     def fail(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 from tests.github.client import TOKEN, client, refused
@@ -11,7 +11,7 @@ from tests.github.standin import StandIn
 from tests.github.state import File, User
 
 from greenroom.adapters.github_credentials import Token
-from greenroom.model.errors import ForgeForbidden, ForgeInvalid, ForgeNotFound, ForgeUnavailable
+from greenroom.model.errors import ForgeInvalid, ForgeNotFound, ForgeUnavailable
 from greenroom.model.forge import DeploymentState, Reaction
 from greenroom.model.pull import Action, Traits
 
@@ -316,105 +316,3 @@ async def test_a_deployment_of_what_is_not_there_is_invalid() -> None:
             await forge.deploy(standin.address(shop), "0" * 40, "pr1", "")
         with refused(ForgeNotFound):
             await forge.set_deployment(standin.address(shop), 5, DeploymentState.INACTIVE)
-
-
-# Whose repositories
-
-
-@pytest.mark.parametrize(
-    "address",
-    [
-        "https://github.com/acme/shop",
-        "http://127.0.0.1:1/acme/shop",
-        "http://127.0.0.1@evil.example.com/acme/shop",
-        "http://user:pw@{host}/acme/shop",
-        "ftp://{host}/acme/shop",
-        "https://{host}/acme/shop",
-        "acme/shop",
-        "http://[/",
-        "",
-    ],
-)
-async def test_credentials_are_for_no_other_server(address: str) -> None:
-    standin = StandIn()
-    async with client(standin) as forge:
-        elsewhere = address.replace("{host}", standin.site.removeprefix("http://"))
-        assert not forge.has_credentials(elsewhere)
-        with refused(ForgeForbidden, "no credentials"):
-            await forge.pull(elsewhere, 1)
-    assert not standin.calls
-
-
-async def test_an_address_is_known_however_it_is_written() -> None:
-    standin = StandIn()
-    shop = standin.repository()
-    standin.open_pull(shop)
-    async with client(standin) as forge:
-        for address in (
-            f" {standin.site.upper()}/ACME/Shop ",
-            f"{standin.site}/acme/shop.git",
-            f"{standin.site}/acme/shop/",
-        ):
-            assert forge.has_credentials(address)
-            assert (await forge.pull(address, 1)).pull.repository == standin.address(shop)
-
-
-@pytest.mark.parametrize(
-    "path", ["", "/acme", "/acme/shop/pull/1", "/acme/..", "/../shop", "/acme/sh%6fp%2f..", "/a b/c", "/acme/sh{}p"]
-)
-async def test_what_is_no_name_of_a_repository_is_not_asked_for(path: str) -> None:
-    standin = StandIn()
-    async with client(standin) as forge:
-        with refused(ForgeInvalid, "not the address of a repository"):
-            await forge.pull(standin.site + path, 1)
-    assert not standin.calls
-
-
-# Webhooks
-
-HOOK = "https://hooks.example.com/github"
-
-
-async def test_what_failed_and_was_not_received_since_is_sent_again() -> None:
-    standin = StandIn()
-    shop = standin.repository()
-    hook, other = standin.hook(shop, HOOK), standin.hook(shop, "https://elsewhere.example.com/")
-    standin.hook(shop, HOOK).active = False
-    hour = timedelta(hours=1)
-    lost = standin.deliver(hook, 502, ago=hour)
-    standin.deliver(hook, 500, guid="twice", ago=2 * hour)
-    standin.deliver(hook, 0, guid="twice", ago=hour)
-    standin.deliver(hook, 500, guid="healed", ago=2 * hour)
-    standin.deliver(hook, 202, guid="healed", ago=hour)
-    standin.deliver(hook, 500, guid="under way", ago=2 * hour)
-    standin.deliver(hook, 0, guid="under way", ago=hour, status="pending")
-    standin.deliver(hook, 500, guid="old", ago=30 * hour)
-    standin.deliver(other, 500, ago=hour)
-    async with client(standin) as forge:
-        assert await forge.redeliver(standin.address(shop), HOOK, timedelta(days=1)) == 2
-        assert await forge.redeliver(standin.address(shop), HOOK, timedelta(days=1)) == 0
-    again = [delivery.guid for delivery in hook.deliveries if delivery.redelivery]
-    assert again == [lost.guid, "twice"]
-    assert not any(delivery.redelivery for delivery in other.deliveries)
-
-
-async def test_deliveries_are_looked_through_as_far_back_as_asked_for() -> None:
-    standin = StandIn()
-    shop = standin.repository()
-    hook = standin.hook(shop, HOOK)
-    for number in range(450):
-        standin.deliver(hook, 500 if number in (150, 420) else 200, ago=timedelta(minutes=number))
-    async with client(standin) as forge:
-        assert await forge.redeliver(standin.address(shop), HOOK, timedelta(minutes=220)) == 1
-    assert standin.calls["GET", "/repos/{owner}/{repo}/hooks/{hook_id}/deliveries"] == 3
-
-
-async def test_at_most_a_hundred_are_sent_again_at_once_and_no_more_than_writes_are_left() -> None:
-    standin = StandIn(checked=False)
-    shop = standin.repository()
-    hook = standin.hook(shop, HOOK)
-    for number in range(150):
-        standin.deliver(hook, 500, guid=str(number), ago=timedelta(minutes=200 - number))
-    async with client(standin) as forge:
-        assert await forge.redeliver(standin.address(shop), HOOK, timedelta(days=1)) == 80
-    assert [delivery.guid for delivery in hook.deliveries if delivery.redelivery] == [str(n) for n in range(80)]

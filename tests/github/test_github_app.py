@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.github import faults
-from tests.github.client import Clock, client, keys, refused
+from tests.github.client import Clock, client, keys, other_keys, refused
 from tests.github.standin import StandIn
 from tests.github.state import App as Registered
 from tests.github.state import Repository, User
@@ -49,6 +49,28 @@ async def test_an_app_is_known_by_its_client_id_and_by_a_key_in_a_file(tmp_path:
     standin, (shop,), registered = installed("acme/shop")
     async with client(standin, App(registered.client_id, path)) as forge:
         await forge.pull(standin.address(shop), 1)
+
+
+async def test_a_key_that_was_replaced_is_used(tmp_path: Path) -> None:
+    path = tmp_path / "key.pem"
+    path.write_text(keys()[0])
+    clock = Clock()
+    standin, (shop,), registered = installed("acme/shop", clock=clock)
+    seconds = [0.0]
+    async with client(standin, App(str(registered.id), path, now=lambda: seconds[0]), clock=clock) as forge:
+        await forge.pull(standin.address(shop), 1)
+        private, registered.key = other_keys()
+        path.write_text(private)
+        seconds[0], clock.later = 60.0, timedelta(hours=2)
+        await forge.pull(standin.address(shop), 1)
+
+
+async def test_an_assertion_is_shown_again_while_it_is_young() -> None:
+    app, clock = App("1", keys()[0]), Clock()
+    first = app.assertion(clock.now())
+    assert app.assertion(clock.now() + timedelta(minutes=3)) == first
+    assert app.assertion(clock.now() + timedelta(minutes=5)) != first
+    assert app.assertion(clock.now() - timedelta(days=5)) != first
 
 
 async def test_a_token_is_renewed_five_minutes_before_its_end() -> None:

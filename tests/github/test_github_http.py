@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+import asyncio
+from datetime import UTC, datetime
 
 import pytest
 from aiohttp import web
 from tests.github import faults
-from tests.github.client import TOKEN, Clock, client, everything_said_by, refused
+from tests.github.client import TOKEN, Clock, client, everything_said_by, refused, standin_with
 from tests.github.faults import Fault, Perform
-from tests.github.standin import API, StandIn
-from tests.github.state import Repository, User
+from yarl import URL
 
 from greenroom.adapters import github_http
 from greenroom.adapters.github import GitHub
 from greenroom.adapters.github_address import Server
-from greenroom.adapters.github_credentials import Credential, Token
+from greenroom.adapters.github_credentials import Token
+from greenroom.adapters.github_known import ENTRY, Known, Memory, Page
 from greenroom.adapters.github_limits import WriteBudget
+from greenroom.adapters.github_messages import Pull
 from greenroom.model.errors import (
     ForgeError,
     ForgeForbidden,
@@ -30,14 +30,6 @@ from greenroom.model.errors import (
 )
 
 PULLS = "/repos/{owner}/{repo}/pulls"
-
-
-def standin_with(pulls: int) -> tuple[StandIn, Repository]:
-    standin = StandIn(checked=pulls < 10)
-    shop = standin.repository()
-    for _ in range(pulls):
-        standin.open_pull(shop)
-    return standin, shop
 
 
 # Faults
@@ -178,6 +170,7 @@ def test_each_kind_of_server_has_its_api(server: str, api: str) -> None:
         (faults.spent(datetime.now(UTC).timestamp() - 1200), 1, 1),
         (faults.spent(datetime.now(UTC).timestamp() + 10**6), 3600, 3600),
         (faults.secondary(), 60, 60),
+        (faults.refused(403, "You have triggered an abuse detection mechanism"), 60, 60),
         (faults.refused(429, headers={"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}), 60, 60),
     ],
 )
@@ -224,6 +217,18 @@ async def test_writes_beyond_our_own_limit_are_not_sent() -> None:
         assert 50 < caught.value.retry_after <= 60
         assert (await forge.pull(standin.address(shop), 1)).pull.number == 1
     assert standin.writes == 3
+
+
+async def test_a_write_that_is_not_sent_is_not_counted() -> None:
+    standin, shop = standin_with(pulls=1)
+    standin.fail(faults.throttled(1), times=1)
+    async with client(standin, budget=WriteBudget((2, 60.0))) as forge:
+        for _ in range(10):
+            with refused(ForgeThrottled):
+                await forge.comment(standin.address(shop), 1, "too early")
+        await asyncio.sleep(1)
+        await forge.comment(standin.address(shop), 1, "now")
+    assert [comment.body for comment in shop.pulls[1].comments] == ["now"]
 
 
 # Pages
@@ -301,145 +306,25 @@ async def test_a_long_listing_that_has_not_changed_costs_nothing() -> None:
     assert standin.calls["GET", PULLS] - standin.unchanged["GET", PULLS] == 3
 
 
-async def test_only_so_much_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(github_http, "REMEMBERED", 2)
-    standin, shop = standin_with(pulls=3)
-    async with client(standin) as forge:
-        for number in (1, 2, 3, 1):
-            await forge.pull(standin.address(shop), number)
-        assert not standin.unchanged
-        await forge.pull(standin.address(shop), 3)
-    assert standin.unchanged.total() == 1
+def test_only_so_much_is_remembered_and_what_was_used_last_longest() -> None:
+    memory = Memory(limit=3 * (1000 + ENTRY))
+    one, two, three, four = [("token", URL(f"https://api.github.com/{number}"), Pull) for number in range(4)]
+    for key in (one, two, three, one, four):
+        memory.keep(key, Known("etag", Page(key), 1000))
+    assert [key for key in (one, two, three, four) if memory.find(key)] == [one, three, four]
+    memory.keep(two, Known("etag", Page(None), 10**9))
+    assert not any(map(memory.find, (one, two, three, four)))
+    memory.keep(one, Known("", Page(None), 10))
+    assert not memory.find(one)
 
 
-# Moved repositories
-
-
-async def test_a_repository_that_was_renamed_is_followed() -> None:
+async def test_who_has_no_answer_to_come_back_to_takes_no_304() -> None:
     standin, shop = standin_with(pulls=1)
+    standin.fail(faults.refused(304))
     async with client(standin) as forge:
-        former = standin.address(shop)
-        standin.rename(shop, "new-owner/new-name")
-        assert (await forge.pull(former, 1)).pull.repository == standin.address(shop)
-        assert len(await forge.open_pulls(former)) == 1
-        comment = await forge.comment(former, 1, "hello")
-        await forge.edit_comment(former, comment, "here")
-        await forge.remove_environment(former, "pr 1/x")
-    assert [comment.body for comment in shop.pulls[1].comments] == ["here"]
-
-
-@pytest.mark.parametrize("status", [301, 302, 307, 308])
-async def test_credentials_do_not_follow_to_another_host(status: int) -> None:
-    elsewhere = StandIn()
-    standin, shop = standin_with(pulls=1)
-    async with elsewhere.served() as evil, client(standin) as forge:
-        standin.fail(faults.redirected(f"{evil}{API}/repositories/1/pulls/1", status))
-        for ask in (forge.pull(standin.address(shop), 1), forge.comment(standin.address(shop), 1, "x")):
-            with refused(ForgeUnavailable, "leads to 127.0.0.1, where it is not followed"):
+        for ask in (forge.pull(standin.address(shop), 1), forge.edit_comment(standin.address(shop), 1, "x")):
+            with refused(ForgeUnavailable, "answered 304"):
                 await ask
-    assert not elsewhere.calls
-
-
-async def test_a_link_does_not_lead_credentials_to_another_host() -> None:
-    elsewhere = StandIn()
-    standin, shop = standin_with(pulls=1)
-    hook = standin.hook(shop, "https://hooks.example.com/")
-    standin.deliver(hook, 500)
-    async with elsewhere.served() as evil, client(standin) as forge:
-        standin.fail(faults.linking(f"{evil}{API}/user?page=2"))
-        with refused(ForgeUnavailable, "where it is not followed"):
-            await forge.open_pulls(standin.address(shop))
-        with refused(ForgeUnavailable, "where it is not followed"):
-            await forge.redeliver(standin.address(shop), hook.url, timedelta(days=1))
-    assert not elsewhere.calls
-
-
-async def test_a_page_of_the_same_server_that_is_not_its_api_is_not_followed() -> None:
-    standin, shop = standin_with(pulls=1)
-    async with client(standin) as forge:
-        standin.fail(faults.redirected(f"{standin.site}/login", 302), times=1)
-        with refused(ForgeUnavailable, "where it is not followed"):
-            await forge.pull(standin.address(shop), 1)
-    assert standin.calls.total() == 1
-
-
-async def test_a_write_is_not_sent_to_wherever_it_is_led() -> None:
-    standin, shop = standin_with(pulls=1)
-    async with client(standin) as forge:
-        standin.fail(faults.redirected(f"{standin.site}{API}/repos/other/shop/issues/1/comments", 307), "POST")
-        with refused(ForgeUnavailable, "answered 307"):
-            await forge.comment(standin.address(shop), 1, "x")
-    assert standin.calls.total() == 1
-
-
-async def test_a_circle_has_an_end() -> None:
-    standin, shop = standin_with(pulls=1)
-    async with client(standin) as forge:
-        standin.fail(faults.redirected(f"{standin.site}{API}/repos/acme/shop/pulls/1"))
-        with refused(ForgeUnavailable, "without an end"):
-            await forge.pull(standin.address(shop), 1)
-
-
-# Tokens
-
-
-async def test_a_token_replaced_on_disk_is_used_after_a_401(tmp_path: Path) -> None:
-    path = tmp_path / "token"
-    path.write_text(f"{TOKEN}\n")
-    standin, shop = standin_with(pulls=1)
-    standin.token(TOKEN)
-    async with client(standin, Token(path)) as forge:
-        await forge.pull(standin.address(shop), 1)
-        standin.revoke(TOKEN)
-        with refused(ForgeForbidden, "401 Unauthorized: Bad credentials"):
-            await forge.pull(standin.address(shop), 1)
-        path.write_text(standin.token("ghp_another"))
-        await forge.pull(standin.address(shop), 1)
-    assert standin.authorizations[-2:] == [f"Bearer {TOKEN}", "Bearer ghp_another"]
-
-
-async def test_a_token_replaced_on_disk_is_used_in_time_without_a_401(tmp_path: Path) -> None:
-    path, seconds = tmp_path / "token", [0.0]
-    path.write_text("ghp_one")
-    token = Token(path, now=lambda: seconds[0])
-    assert (await token.current()).secret == "ghp_one"
-    path.write_text("ghp_two")
-    assert (await token.current()).secret == "ghp_one"
-    seconds[0] = 11
-    assert (await token.current()).secret == "ghp_two"
-    path.unlink()
-    seconds[0] = 22
-    assert (await token.current()).secret == "ghp_two"
-
-
-async def test_our_name_is_asked_for_again_with_another_token() -> None:
-    shown = [TOKEN]
-    standin, shop = standin_with(pulls=1)
-    standin.token(TOKEN)
-    standin.token("ghp_another", login="another")
-    standin.comment(shop.pulls[1], User("another"), "by the other")
-    async with client(standin, Token(lambda: shown[0])) as forge:
-        assert await forge.comments(standin.address(shop), 1) == []
-        shown[0] = "ghp_another"
-        standin.revoke(TOKEN)
-        assert [comment.body for comment in await forge.comments(standin.address(shop), 1)] == ["by the other"]
-
-
-@pytest.mark.parametrize("content", [b"", b" \n", b"\xff\xfe" + TOKEN.encode(), f"{TOKEN}\n{TOKEN}".encode(), None])
-async def test_a_token_that_is_none_is_said_without_it(tmp_path: Path, content: bytes | None) -> None:
-    path = tmp_path / "token"
-    if content is not None:
-        path.write_bytes(content)
-    standin, shop = standin_with(pulls=1)
-    async with client(standin, Token(path)) as forge:
-        with refused(ForgeForbidden, "token"):
-            await forge.pull(standin.address(shop), 1)
-    assert not standin.calls
-
-
-def test_credentials_do_not_show_in_logs() -> None:
-    for shown in (Token(TOKEN), Token(lambda: TOKEN), Credential("token", TOKEN)):
-        assert not re.search(TOKEN, repr(shown))
 
 
 async def _last_of_the_hour(_: web.Request, perform: Perform) -> web.Response:

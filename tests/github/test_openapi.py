@@ -17,8 +17,10 @@ from tests.github.state import File
 
 from greenroom.adapters.github import GitHub
 from greenroom.adapters.github_credentials import App, Token
+from greenroom.core.webhook import parse
 from greenroom.model.errors import ForgeNotFound
 from greenroom.model.forge import DeploymentState, Reaction
+from greenroom.model.pull import PullEvent
 
 PULL = ("GET", "/repos/{owner}/{repo}/pulls/{pull_number}")
 COMMENT = ("POST", "/repos/{owner}/{repo}/issues/{issue_number}/comments")
@@ -125,3 +127,15 @@ async def test_an_operation_that_is_not_described_fails_the_test() -> None:
 
     with pytest.raises(AssertionError, match="no such operation"):
         await ask()
+
+
+def test_a_webhook_of_the_stand_in_is_one_that_we_understand() -> None:
+    standin = StandIn()
+    standin.site = "https://git.example.com"
+    pull = standin.open_pull(standin.repository())
+    before = pull.head
+    standin.push(pull)
+    body = json.dumps(standin.event(pull, "synchronize", before=before)).encode()
+    event = parse({"X-GitHub-Event": "pull_request", "Content-Type": "application/json"}, body)
+    assert isinstance(event, PullEvent)
+    assert (event.pull.repository, event.pull.head, event.before) == (f"{standin.site}/acme/shop", pull.head, before)

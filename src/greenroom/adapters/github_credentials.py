@@ -24,6 +24,9 @@ BACK, AHEAD = timedelta(seconds=60), timedelta(minutes=9)
 """From when until when an App's assertion is good. GitHub advises a minute back, for clocks that differ, and takes at
 most ten minutes ahead ("Generating a JSON Web Token (JWT) for a GitHub App")."""
 
+YOUNG = timedelta(minutes=4)
+"""For how long an assertion is shown again: reading the key, and checking it, takes a tenth of a second."""
+
 Source = str | Path | Callable[[], str]
 """A secret: the thing itself, a file that has it, or a function that tells it."""
 
@@ -97,9 +100,18 @@ class App:
     def __init__(self, issuer: str, key: Source, *, now: Callable[[], float] = time.monotonic) -> None:
         self.issuer = issuer
         self._key = StoredSecret(key, "the GitHub App's private key", now=now)
+        self._signed: tuple[datetime, Credential] | None = None
 
-    def assertion(self, at: datetime) -> Credential:
-        """What the App itself shows, to ask for its installations. Raises ForgeForbidden when the key is no key."""
+    def assertion(self, at: datetime, *, anew: bool = False) -> Credential:
+        """What the App itself shows, to ask for its installations.
+
+        It is the one of before while that is young, and none ``anew`` is asked for. Raises ForgeForbidden when the key is no key.
+        """
+        if self._signed is None or anew or not timedelta() <= at - self._signed[0] < YOUNG:
+            self._signed = at, self._sign(at)
+        return self._signed[1]
+
+    def _sign(self, at: datetime) -> Credential:
         claims = {"iss": self.issuer, "iat": int((at - BACK).timestamp()), "exp": int((at + AHEAD).timestamp())}
         key = self._key.current()
         try:

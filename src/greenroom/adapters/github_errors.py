@@ -33,6 +33,9 @@ HIDDEN = "[hidden]"
 LONGEST_LIMIT = 3600.0
 """Seconds. GitHub's longest window is an hour ("Rate limits for the REST API"); a clock that is wrong gives more."""
 
+_SECONDARY = ("rate limit", "abuse detection")
+"""How GitHub tells of a secondary limit, today and on older servers; it has no code of its own for that."""
+
 _MEANING: Mapping[int, type[ForgeError]] = {
     401: ForgeForbidden,
     403: ForgeForbidden,
@@ -95,7 +98,8 @@ def is_throttled(answer: Answer) -> bool:
         return answer.status == 429
     headers = answer.headers
     spent = headers.get("x-ratelimit-remaining") == "0"
-    return spent or "Retry-After" in headers or "rate limit" in _words(answer.body).lower()
+    words = _words(answer.body).lower()
+    return spent or "Retry-After" in headers or any(limit in words for limit in _SECONDARY)
 
 
 def wait_of(answer: Answer, *, now: datetime) -> float | None:

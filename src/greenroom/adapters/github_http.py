@@ -8,12 +8,11 @@ moved is followed, what is known already is asked for by its ETag. All else is f
 from __future__ import annotations
 
 import io
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import Any, Generic, TypeVar, cast
+from typing import TypeVar, cast
 
 import aiohttp
 import msgspec
@@ -23,6 +22,7 @@ from greenroom import __version__
 from greenroom.adapters.github_address import Server
 from greenroom.adapters.github_credentials import Credential, Credentials
 from greenroom.adapters.github_errors import Answer, error_of, is_throttled, scrubbed, wait_of
+from greenroom.adapters.github_known import Key, Known, Memory, Page
 from greenroom.adapters.github_limits import Throttles, WriteBudget
 from greenroom.model.errors import ForgeError, ForgeThrottled, ForgeUnavailable
 from greenroom.ports import Clock
@@ -38,8 +38,8 @@ ANSWER_LIMIT = 64 * 2**20
 REDIRECTS = 3
 """How many are followed: a repository can be moved more than once, and GitHub leads to its id at once."""
 
-REMEMBERED = 4096
-"""Answers kept to be asked for by their ETag."""
+CONNECTIONS = 32
+"""Requests at once. GitHub takes a hundred, of all that ask in the same name."""
 
 PAGES = 100
 """How many pages a listing may have, which is 10,000 entries. Beyond that it is refused, not cut."""
@@ -65,20 +65,6 @@ class _Request:
         return f"{self.method} {self.url.raw_path}"
 
 
-@dataclass(frozen=True, slots=True)
-class Page(Generic[T]):
-    """One decoded answer, and where the next page of it is."""
-
-    value: T
-    next_url: URL | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    etag: str
-    page: Page[Any]
-
-
 class Api:
     """A session with the API of ``server``; ``timeout`` bounds each request, in seconds."""
 
@@ -90,10 +76,12 @@ class Api:
         self._timeout = timeout
         self._budget = budget
         self._throttles = Throttles()
-        self._known: OrderedDict[tuple[str, URL, Any], _Known] = OrderedDict()
+        self._memory = Memory()
 
     async def __aenter__(self) -> Api:
-        self._session = aiohttp.ClientSession(headers=HEADERS, cookie_jar=aiohttp.DummyCookieJar())
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=CONNECTIONS), headers=HEADERS, cookie_jar=aiohttp.DummyCookieJar()
+        )
         return self
 
     async def __aexit__(
@@ -112,6 +100,7 @@ class Api:
     ) -> Answer:
         """Write, when the budget has room, and answer a success; ``paced`` is off for what GitHub does not count."""
         content = None if body is None else msgspec.json.encode(body)
+        self._throttles.check((await credentials.current()).owner)  # before it counts as written
         async with self._turn(paced):
             return await self._asked(_Request(method, self._server.url(path), content), credentials)
 
@@ -121,16 +110,15 @@ class Api:
     async def page(self, url: URL, shape: type[T], credentials: Credentials) -> Page[T]:
         """One page, from memory when GitHub says that it is still the same."""
         request = _Request("GET", url)
-        key = ((await credentials.current()).owner, url, shape)
-        known = self._known.get(key)
+        key: Key = ((await credentials.current()).owner, url, shape)
+        known = self._memory.find(key)
         if known is not None:
             request = replace(request, headers={"If-None-Match": known.etag})
         answer = await self._asked(request, credentials)
-        if answer.status != 304:
-            known = _Known(answer.headers.get("ETag", ""), Page(self.decoded(answer, shape), answer.next_url))
-        elif known is None:
-            raise ForgeUnavailable(f"{self._server}: {request}: answered 304 to what was not asked for by its ETag")
-        self._remember(key, known)
+        if known is None or answer.status != 304:
+            page = Page(self.decoded(answer, shape), answer.next_url)
+            known = Known(answer.headers.get("ETag", ""), page, len(answer.body))
+        self._memory.keep(key, known)
         return cast("Page[T]", known.page)
 
     async def pages(
@@ -176,14 +164,6 @@ class Api:
             raise ForgeUnavailable(f"{self._server}: GET {url.raw_path}: page {number} of the listing is left out")
         return True
 
-    def _remember(self, key: tuple[str, URL, Any], known: _Known) -> None:
-        if not known.etag:
-            return
-        self._known[key] = known
-        self._known.move_to_end(key)
-        if len(self._known) > REMEMBERED:
-            self._known.popitem(last=False)
-
     def _turn(self, paced: bool) -> AbstractAsyncContextManager[None]:
         return self._budget.turn() if paced else nullcontext()
 
@@ -196,7 +176,7 @@ class Api:
             if renewed is not None:
                 credential = renewed
                 answer = await self._allowed(request, credential)
-        if answer.status >= 300 and answer.status != 304:
+        if answer.status >= 300 and not (answer.status == 304 and "If-None-Match" in request.headers):
             raise self._refusal(answer, request, credential)
         return answer
 

@@ -45,7 +45,8 @@ class Itself:
         return self._app.assertion(self._clock.now())
 
     async def renewed(self, refused: Credential) -> Credential | None:
-        return None
+        found = self._app.assertion(self._clock.now(), anew=True)  # with the key that is stored now
+        return found if found != refused else None
 
 
 class Installations:
