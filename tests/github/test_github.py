@@ -107,6 +107,17 @@ async def test_one_that_is_on_two_pages_is_told_once() -> None:
     assert sorted(event.pull.number for event in found) == list(range(1, 151))
 
 
+async def test_one_that_comes_and_goes_makes_no_other_come_twice() -> None:
+    standin = StandIn(checked=False)
+    shop = standin.repository()
+    pulls = [standin.open_pull(shop) for _ in range(150)]
+    standin.fail(meanwhile(lambda: standin.close(pulls[0])), template=PULLS, when=on_page(1))
+    standin.fail(meanwhile(lambda: standin.reopen(pulls[0])), template=PULLS, when=on_page(2))
+    async with client(standin) as forge:
+        found = await forge.open_pulls(standin.address(shop))
+    assert sorted(event.pull.number for event in found) == list(range(2, 151))
+
+
 async def test_a_listing_that_never_comes_to_rest_is_no_listing() -> None:
     standin = StandIn(checked=False)
     shop = standin.repository()

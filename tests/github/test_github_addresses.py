@@ -48,7 +48,19 @@ async def test_an_address_is_known_however_it_is_written() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["", "/acme", "/acme/shop/pull/1", "/acme/..", "/../shop", "/acme/sh%6fp%2f..", "/a b/c", "/acme/sh{}p"]
+    "path",
+    [
+        "",
+        "/acme",
+        "/acme/shop/pull/1",
+        "/acme/..",
+        "/acme/..git",
+        "/%2e%2e/shop",
+        "/../shop",
+        "/acme/sh%6fp%2f..",
+        "/a b/c",
+        "/acme/sh{}p",
+    ],
 )
 async def test_what_is_no_name_of_a_repository_is_not_asked_for(path: str) -> None:
     standin = StandIn()

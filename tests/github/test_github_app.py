@@ -100,6 +100,17 @@ async def test_a_token_that_is_refused_is_renewed_once() -> None:
     assert standin.calls[TOKENS] == 3
 
 
+async def test_a_refusal_that_comes_late_does_not_cost_the_new_token() -> None:
+    standin, (shop,), registered = installed("acme/shop")
+    standin.open_pull(shop)
+    async with client(standin, app_of(registered)) as forge:
+        await forge.pull(standin.address(shop), 1)
+        standin.revoke(next(iter(registered.tokens)))
+        standin.fail(faults.slow(0.5), template=PULL, when=lambda request: request.path.endswith("/2"), times=1)
+        await asyncio.gather(*[forge.pull(standin.address(shop), number) for number in (1, 2)])
+    assert standin.calls[TOKENS] == 2
+
+
 async def test_an_app_that_was_installed_anew_is_found_again() -> None:
     clock = Clock()
     standin, (shop,), registered = installed("acme/shop", clock=clock)

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 from tests.github import faults
-from tests.github.client import TOKEN, client, refused, standin_with
+from tests.github.client import TOKEN, client, everything_said_by, refused, standin_with
 from tests.github.standin import API, StandIn
 from tests.github.state import User
 
 from greenroom.adapters.github_credentials import Credential, Token
-from greenroom.model.errors import ForgeForbidden, ForgeUnavailable
+from greenroom.model.errors import ForgeForbidden, ForgeInvalid, ForgeUnavailable
+
+DELIVERIES = "/repos/{owner}/{repo}/hooks/{hook_id}/deliveries"
 
 # Moved repositories
 
@@ -52,6 +54,8 @@ async def test_a_link_does_not_lead_credentials_to_another_host() -> None:
         standin.fail(faults.linking(f"{evil}{API}/user?page=2"))
         with refused(ForgeUnavailable, "where it is not followed"):
             await forge.open_pulls(standin.address(shop))
+        standin.heal()
+        standin.fail(faults.linking(f"{evil}{API}/user?cursor=v1_2"), template=DELIVERIES)
         with refused(ForgeUnavailable, "where it is not followed"):
             await forge.redeliver(standin.address(shop), hook.url, timedelta(days=1))
     assert not elsewhere.calls
@@ -110,8 +114,11 @@ async def test_a_token_replaced_on_disk_is_used_in_time_without_a_401(tmp_path: 
     assert (await token.current()).secret == "ghp_one"
     seconds[0] = 11
     assert (await token.current()).secret == "ghp_two"
-    path.unlink()
+    path.write_text("")
     seconds[0] = 22
+    assert (await token.current()).secret == "ghp_two"
+    path.unlink()
+    seconds[0] = 33
     assert (await token.current()).secret == "ghp_two"
 
 
@@ -143,3 +150,13 @@ async def test_a_token_that_is_none_is_said_without_it(tmp_path: Path, content: 
 def test_credentials_do_not_show_in_logs() -> None:
     for shown in (Token(TOKEN), Token(lambda: TOKEN), Credential("token", TOKEN)):
         assert not re.search(TOKEN, repr(shown))
+
+
+async def test_a_token_of_no_known_form_is_not_repeated_either() -> None:
+    standin, shop = standin_with(pulls=1)
+    secret = standin.token("0123456789abcdef0123")
+    standin.fail(faults.refused(422, f"who is {secret}?"))
+    async with client(standin, Token(secret)) as forge:
+        with refused(ForgeInvalid, r"who is \[hidden\]\?") as caught:
+            await forge.pull(standin.address(shop), 1)
+    assert secret not in everything_said_by(caught.value)

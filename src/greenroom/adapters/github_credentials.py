@@ -105,7 +105,8 @@ class App:
     def assertion(self, at: datetime, *, anew: bool = False) -> Credential:
         """What the App itself shows, to ask for its installations.
 
-        It is the one of before while that is young, and none ``anew`` is asked for. Raises ForgeForbidden when the key is no key.
+        It is the one of before while that is young, and none ``anew`` is asked for. Raises ForgeForbidden when the key
+        is no key.
         """
         if self._signed is None or anew or not timedelta() <= at - self._signed[0] < YOUNG:
             self._signed = at, self._sign(at)
