@@ -103,6 +103,8 @@ def test_the_schema_has_the_fields_that_the_program_reads_and_writes() -> None:
     assert fields("ReviewApp", "spec") == set(SPEC_FIELDS)
     assert fields("PR", "spec") == {"parentReviewApp", "prNumber", "headCommitRef", "envVars", "pullRequest"}
     assert fields("PR", "status") == set(STATUS_FIELDS) | Report().patch().keys()
+    for told in ("comment", "deployment"):
+        assert fields("PR", "status", "report", told) == Told().fields().keys()
     assert fields("ReviewApp", "status") == {"closed", "refused", "repository", "conditions"}
 
 

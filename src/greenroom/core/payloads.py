@@ -110,7 +110,7 @@ class _Pull(msgspec.Struct, kw_only=True):
 
 
 class _Numbered(_Pull, kw_only=True):
-    """As a pull request is read from GitHub's API."""
+    """As a pull request stands in the payloads of other events than its own."""
 
     number: _Number
 
@@ -204,22 +204,6 @@ class _Changes(msgspec.Struct):
 class _MovePayload(msgspec.Struct):
     repository: _Repository
     changes: _Changes | None = None
-
-
-def seen_pull(repository: str, answer: bytes | _Numbered) -> PullEvent:
-    """A pull request as GitHub's API answers it ("Get a pull request"). Raises msgspec.MsgspecError."""
-    found = msgspec.json.decode(answer, type=_Numbered) if isinstance(answer, bytes) else answer
-    return PullEvent(
-        action=Action.SEEN,
-        pull=_pull_request(repository, found.number, found, is_open=found.state == "open"),
-        at=_second(found.updated_at),
-        merged=bool(found.merged or found.merged_at),
-    )
-
-
-def seen_pulls(repository: str, answer: bytes) -> tuple[PullEvent, ...]:
-    """A page of pull requests ("List pull requests"). Raises msgspec.MsgspecError."""
-    return tuple(seen_pull(repository, each) for each in msgspec.json.decode(answer, type=list[_Numbered]))
 
 
 def _pull_event(payload: bytes) -> PullEvent | Ignored:
