@@ -22,8 +22,10 @@ import structlog
 from greenroom.adapters.kube import KubeCluster
 from greenroom.adapters.kube_connection import Connection
 from greenroom.adapters.writes import Counted, Fenced
+from greenroom.app.forging import ForgeSettings, forging
 from greenroom.app.gateways import GatewayService, GatewaySettings
 from greenroom.app.lifecycle import SystemClock, background, collect_seldom, ended_by, serving
+from greenroom.app.log_tail import last_lines
 from greenroom.app.logs import log_to_stdout
 from greenroom.app.metrics import Latency, Metrics
 from greenroom.flows.gatekeeper import Gatekeeper
@@ -51,7 +53,7 @@ class ServeSettings:
 
     Webhooks signed with any of ``secrets`` are taken. ``namespace`` is the only one to look at, ``""`` for all.
     ``host`` is the address to listen on, None for every one; a port may be 0: the system chooses. Without ``gateways``
-    none is served.
+    none is served; without ``forge`` deliveries are all that is known of pull requests.
     """
 
     secrets: tuple[bytes, ...] = field(repr=False)
@@ -62,6 +64,7 @@ class ServeSettings:
     metrics_port: int = 8080
     health_port: int = 8081
     gateways: GatewaySettings | None = None
+    forge: ForgeSettings | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +137,10 @@ async def operator(settings: ServeSettings, connection: Connection) -> AsyncIter
                 monitor=metrics.monitor("environments"),
             )
         )
-        intake = Intake(cluster, informers, clock, namespace=settings.namespace)
+        forge = await stack.enter_async_context(forging(settings.forge, clock))
+        intake = Intake(
+            cluster, informers, clock, namespace=settings.namespace, forge=forge.forge if forge is not None else None
+        )
         _measure(metrics, informers, leader, clock, namespace=settings.namespace)
 
         webhook = make_app(intake, secrets=settings.secrets)
@@ -165,6 +171,19 @@ async def operator(settings: ServeSettings, connection: Connection) -> AsyncIter
                 group.create_task(Gatekeeper(intake, informers, namespace=settings.namespace).run())
                 if gateways is not None:
                     group.create_task(gateways.keep(fenced))
+                if forge is not None:
+                    group.create_task(
+                        forge.keep(
+                            fenced,
+                            informers,
+                            intake,
+                            clock,
+                            namespace=settings.namespace,
+                            logs=last_lines(api.logs),
+                            visits=gateways is not None,
+                            leads=leader.leads,
+                        )
+                    )
 
         async def follow() -> None:
             await leader.run(lead)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from greenroom.app.forging import ForgeSettings
 from greenroom.local.files import write_private
 from greenroom.model.errors import GreenroomError, InvalidInput
 
@@ -104,3 +105,4 @@ class OneMachineSettings:
     namespace: str
     gateway_port: int = 8080
     webhook_port: int = 3000
+    forge: ForgeSettings | None = None

@@ -8,9 +8,12 @@ import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from greenroom.adapters.ads import AdsServer
+from greenroom.app.forging import forging
 from greenroom.app.lifecycle import LOCAL, SystemClock, background, ended_by, port_taken, serving
+from greenroom.app.log_tail import last_lines
 from greenroom.app.logs import log_to
 from greenroom.app.manifests import placed
 from greenroom.app.settings import USER_MANAGER, OneMachineSettings, Running
@@ -105,7 +108,8 @@ async def one_machine(settings: OneMachineSettings, objects: Sequence[Manifest])
         routes = Routes(store, informers, ads, clock)
         gateway_port = await _gateway_port(store)
         reconcile = Reconcile(store, informers, clock, url_of=lambda host: f"http://{host}:{gateway_port}")
-        intake = Intake(store, informers, clock)
+        forge = await stack.enter_async_context(forging(settings.forge, clock))
+        intake = Intake(store, informers, clock, forge=forge.forge if forge is not None else None)
         gatekeeper = Gatekeeper(intake, informers)
 
         webhook = make_app(intake, secrets=[state.webhook_secret()])
@@ -115,9 +119,11 @@ async def one_machine(settings: OneMachineSettings, objects: Sequence[Manifest])
         server = await stack.enter_async_context(api.running(api.make_app(store, token=token, logs=workloads.logs)))
         api.write_kubeconfig(state.kubeconfig, server=server, token=token, namespace=settings.namespace)
 
-        await stack.enter_async_context(
-            background(informers.run, routes.run, reconcile.run, gatekeeper.run, gateways.run, workloads.run)
-        )
+        parts = [informers.run, routes.run, reconcile.run, gatekeeper.run, gateways.run, workloads.run]
+        if forge is not None:
+            logs = last_lines(workloads.logs)
+            parts.append(partial(forge.keep, store, informers, intake, clock, logs=logs))
+        await stack.enter_async_context(background(*parts))
         await informers.synced()
         await _until_gateways_serve(informers)
         state.say_running(Running(webhook=f"{webhook_url}/webhooks", repository=str(settings.repository)))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import click
 
 from greenroom.cli.client import asynchronous
+from greenroom.cli.forge_options import forge_options
 from greenroom.model.errors import InvalidInput
 
 SECRET_VARIABLE = "GREENROOM_WEBHOOK_SECRET"  # noqa: S105 - where to find it
@@ -50,6 +51,7 @@ _port = click.IntRange(0, 65535)
     metavar="NAME",
     help="Serve VirtualGateways. The Services NAME-ads and NAME-admission lead here, as the chart makes them.",
 )
+@forge_options
 @click.option("--envoy-image", default="", help="Upstream Envoy, for the pods of gateways.")
 @click.option("--kubeconfig", type=click.Path(dir_okay=False, path_type=Path), help="By default the pod's account.")
 @click.option("--context", default="", help="Of the kubeconfig; by default its current one.")
@@ -74,9 +76,11 @@ async def serve(
     health_port: int,
     ads_port: int,
     admission_port: int,
+    **github: Any,
 ) -> None:
     """Run the operator in a Kubernetes cluster. Any number of replicas may run; one of them leads."""
     from greenroom.adapters import kube_default
+    from greenroom.app.forging import ForgeSettings
     from greenroom.app.gateways import GatewaySettings
     from greenroom.app.serve import ServeSettings, operator
 
@@ -92,6 +96,7 @@ async def serve(
         metrics_port=metrics_port,
         health_port=health_port,
         gateways=gateways if release else None,
+        forge=ForgeSettings.of(**github),
     )
     async with operator(settings, kube_default.default(kubeconfig_path=kubeconfig, context=context)):
         await asyncio.Event().wait()

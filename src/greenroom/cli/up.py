@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from greenroom.app.settings import STATE_FOLDER
 from greenroom.cli.client import asynchronous
+from greenroom.cli.forge_options import forge_options
 
 
 @click.command()
@@ -37,14 +39,18 @@ from greenroom.cli.client import asynchronous
     show_default=True,
     help="Where the forge's webhooks are taken; 0: any free port.",
 )
+@forge_options
 @asynchronous
-async def up(filenames: tuple[str, ...], repo: str, state: str, namespace: str, port: int, webhook_port: int) -> None:
+async def up(
+    filenames: tuple[str, ...], repo: str, state: str, namespace: str, port: int, webhook_port: int, **github: Any
+) -> None:
     """Run environments for a local repository: `up -f reviewapp.yaml`.
 
     State is kept: the next `up` carries on where this one stopped. Ctrl-C stops it and every process it started.
     """
     from greenroom.app import manifests
     from greenroom.app.forge import Repository
+    from greenroom.app.forging import ForgeSettings
     from greenroom.app.settings import OneMachineSettings, StateFolder
     from greenroom.app.wiring import one_machine
     from greenroom.cli.feed import follow
@@ -57,6 +63,7 @@ async def up(filenames: tuple[str, ...], repo: str, state: str, namespace: str, 
         namespace=namespace,
         gateway_port=port,
         webhook_port=webhook_port,
+        forge=ForgeSettings.of(**github),
     )
     async with one_machine(settings, [document.manifest for document in documents]) as machine:
         click.secho("Greenroom is up.", fg="green", bold=True)

@@ -36,6 +36,11 @@ def refused_knowledge(app: Manifest, number: int) -> Knowledge | None:
     return Knowledge.parse(text(app, "status", REFUSED, str(number), "observed"))
 
 
+def refused_message(app: Manifest, number: str) -> str:
+    """Why the gate refuses it, for people; ``""`` where it is not remembered as refused."""
+    return text(app, "status", REFUSED, number, "message")
+
+
 def refused_numbers(app: Manifest) -> list[int]:
     return sorted(int(key) for key in table(app, "status", REFUSED) if key.isascii() and key.isdigit())
 
