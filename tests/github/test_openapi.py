@@ -15,18 +15,18 @@ from tests.github.openapi import DATA, Match, published
 from tests.github.standin import StandIn
 from tests.github.state import File
 
-from greenroom.adapters.github import GitHub
 from greenroom.adapters.github_credentials import App, Token
 from greenroom.core.webhook import parse
 from greenroom.model.errors import ForgeNotFound
 from greenroom.model.forge import DeploymentState, Reaction
 from greenroom.model.pull import PullEvent
+from greenroom.ports import Forge
 
 PULL = ("GET", "/repos/{owner}/{repo}/pulls/{pull_number}")
 COMMENT = ("POST", "/repos/{owner}/{repo}/issues/{issue_number}/comments")
 
 
-async def everything(forge: GitHub, repository: str, commit: str, webhook: str) -> None:
+async def everything(forge: Forge, repository: str, commit: str, webhook: str) -> None:
     """Each method of a Forge."""
     await forge.pull(repository, 1)
     await forge.open_pulls(repository)
