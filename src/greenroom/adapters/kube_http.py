@@ -199,7 +199,7 @@ class ApiServer:
             raise Unavailable(f"no connection to {server}: {reason}") from error
 
     def _warn(self, trouble: str) -> None:
-        log.warning("the client certificate cannot be used, keeping the one before", error=trouble)
+        log.warning("the client certificate, or the authority, cannot be used: keeping those before", error=trouble)
 
     def error(self, code: int, status: Json) -> ClusterError:
         """What ``model.errors`` calls this ``Status`` from within a stream, without the token."""
