@@ -59,6 +59,13 @@ class KubeCluster:
         other._server = self._server.impersonating(user)
         return other
 
+    def apart(self, in_flight: int) -> Cluster:
+        """The same for what must not wait for anything else: so many requests at once are its own. It is closed with
+        this one."""
+        other: KubeCluster = copy(self)
+        other._server = self._server.apart(in_flight)
+        return other
+
     async def resources(self) -> Sequence[Resource]:
         return await self._discovery.all()
 
