@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import ssl
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import yaml
+from cryptography import x509
 from tests.adapters.test_kubeconfig import AUTHORITY
 
+from greenroom.adapters.certificates import X509Mint
+from greenroom.adapters.kube_connection import TlsContexts
 from greenroom.adapters.kube_credentials import Credential
 from greenroom.adapters.kube_default import default, in_cluster
 from greenroom.model.errors import InvalidInput
@@ -86,3 +91,30 @@ def test_what_is_named_comes_before_the_pod_and_the_pod_before_the_home(account:
 def test_where_there_is_no_kubernetes_it_says_where_it_looked(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r"no pod, KUBECONFIG is not set, and there is no ~/\.kube/config"):
         default(environment={"HOME": str(tmp_path)})
+
+
+def trusted(context: ssl.SSLContext) -> list[int]:
+    return sorted(int(str(each["serialNumber"]), 16) for each in context.get_ca_certs())
+
+
+def serial(pem: str) -> int:
+    return x509.load_pem_x509_certificate(pem.encode()).serial_number
+
+
+def test_a_pod_trusts_the_clusters_new_authority_and_keeps_the_old_one_while_the_file_is_broken(account: Path) -> None:
+    seconds, warnings = 0.0, list[str]()
+    connection = in_cluster(environment=POD, service_account=account)
+    contexts = TlsContexts(connection, warn=warnings.append, now=lambda: seconds)
+    first = contexts.context(Credential())
+    assert trusted(first) == [serial(AUTHORITY)]
+    (account / "ca.crt").write_text("")
+    seconds += 10
+    assert contexts.context(Credential()) is first
+    (account / "ca.crt").write_text("half a certifi")
+    seconds += 10
+    assert contexts.context(Credential()) is first
+    assert len(warnings) == 1
+    rotated = X509Mint().authority(datetime.now(UTC)).certificate.decode()
+    (account / "ca.crt").write_text(AUTHORITY + rotated)
+    seconds += 10
+    assert trusted(contexts.context(Credential())) == sorted([serial(AUTHORITY), serial(rotated)])

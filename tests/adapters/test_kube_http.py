@@ -17,6 +17,7 @@ from greenroom.adapters.kube import KubeCluster
 from greenroom.adapters.kube_connection import Connection
 from greenroom.adapters.kube_credentials import Credential, StoredCredentials
 from greenroom.adapters.kube_http import IN_FLIGHT, TRIES
+from greenroom.flows.children import SHARE
 from greenroom.model.errors import Forbidden, Throttled, Unavailable
 from greenroom.model.manifest import CONFIG_MAP, Manifest, Ref
 
@@ -46,6 +47,10 @@ def accepting(token: str) -> Answer:
         return await (found if good else refused)(request)
 
     return answer
+
+
+def test_the_objects_of_environments_leave_room_for_other_requests() -> None:
+    assert 2 * SHARE < IN_FLIGHT
 
 
 # Credentials
@@ -192,6 +197,31 @@ async def test_many_requests_are_under_way_at_once_but_not_any_number() -> None:
         await release.wait()
         assert arrived == IN_FLIGHT
         assert len(await answers) == 2 * IN_FLIGHT
+
+
+async def test_what_is_apart_waits_for_no_requests_that_hang() -> None:
+    """A lease has to be renewed while an admission webhook holds up every write."""
+    hung, full, release = 0, asyncio.Event(), asyncio.Event()
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        nonlocal hung
+        if request.method == "GET":
+            return await found(request)
+        hung += 1
+        if hung == IN_FLIGHT:
+            full.set()
+        await release.wait()
+        return await found(request)
+
+    async with StandIn(answer).cluster() as cluster, asyncio.timeout(20):
+        await cluster.resources()
+        apart = cluster.apart(1)
+        writes = [asyncio.create_task(cluster.apply(MANIFEST, manager="test")) for _ in range(2 * IN_FLIGHT)]
+        await full.wait()
+        async with asyncio.timeout(1):
+            await asyncio.gather(*(apart.get(REF) for _ in range(5)))
+        release.set()
+        await asyncio.gather(*writes)
 
 
 async def test_watches_leave_room_for_requests() -> None:

@@ -10,12 +10,11 @@ import pytest
 from tests.cluster.failing import LOOKED, NAME, config_map, gateway_route, shown
 from tests.cluster.kubernetes import Kubernetes
 from tests.cluster.operators import SECRET, A, B, Installation, Replica
-from tests.contract.suite import eventually, exists
+from tests.contract.suite import eventually
 
 from greenroom.adapters.kube import KubeCluster
 from greenroom.model.errors import GreenroomError, NotFound
 from greenroom.model.manifest import (
-    CONFIG_MAP,
     DEPLOYMENT,
     EVENT,
     Manifest,
@@ -129,21 +128,27 @@ async def test_a_field_that_cannot_be_changed_is_changed_by_making_the_object_an
         assert "field is immutable" in told[0]
 
 
-async def test_every_log_line_about_an_environment_names_it_and_none_has_the_secret(installed: Installation) -> None:
+async def test_every_log_line_about_an_environment_names_its_pull_request_and_none_has_the_secret(
+    installed: Installation,
+) -> None:
     await installed.template(
         {"apiVersion": "example.com/v1", "kind": "Missing", "metadata": {"name": NAME}}, config_map()
     )
     async with installed.replica() as replica:
+
+        async def tells() -> bool:
+            return any(line["event"] == "readiness changed" for line in replica.said())
+
         await replica.deliver(installed.repository, "opened", 1, A, 0)
-        await eventually(
-            "there is the other object", lambda: exists(installed.cluster, Ref(CONFIG_MAP, installed.namespace, "pr1"))
-        )
+        await eventually("it says what is missing", tells)
         await replica.end(signal.SIGTERM)
     lines = replica.said()
-    assert [line["pull_request"] for line in lines if line["event"] == "delivery handled"] == [
-        f"{installed.repository}/pull/1"
-    ]
-    assert all("environment" in line for line in lines if "controller" in line)
+    pull = f"{installed.repository}/pull/1"
+    assert [line["pull_request"] for line in lines if line["event"] == "delivery handled"] == [pull]
+    reconciled = [line for line in lines if line.get("controller") == "environments"]
+    assert {(line["environment"], line["pull_request"]) for line in reconciled} == {
+        (f"{installed.namespace}/shop-pr1", pull)
+    }
     assert SECRET not in str(lines)
 
 

@@ -22,9 +22,11 @@ from tests.flows.world import (
 )
 from tests.virtual import now, virtual_time
 
+from greenroom.flows.children import SHARE
 from greenroom.flows.intake import MANAGER, Intake
 from greenroom.flows.reconcile import LULL_SECONDS
 from greenroom.local.storage.store import Store
+from greenroom.model.errors import Unavailable
 from greenroom.model.manifest import CONFIG_MAP, PR, REVIEW_APP, Manifest, Ref, kind_of, name_of, table
 
 APP = Ref(REVIEW_APP, NAMESPACE, "shop")
@@ -86,6 +88,50 @@ async def test_an_environment_that_takes_for_ever_keeps_the_status_of_no_other_f
         assert await told(here) == 0
         await asyncio.sleep(3)
         assert await told(here) == 1
+
+
+class Stuck(Store):
+    """A store in which the writes to objects called ``hangs-…`` take as long as an API server waits, and fail then."""
+
+    hanging = 0
+
+    async def apply(self, manifest: Manifest, *, manager: str, force: bool = True) -> Manifest:
+        if name_of(manifest).startswith("hangs-"):
+            self.hanging += 1
+            try:
+                await asyncio.sleep(30)
+            finally:
+                self.hanging -= 1
+            raise Unavailable("failed calling webhook")
+        return await super().apply(manifest, manager=manager, force=force)
+
+
+@virtual_time
+async def test_environments_whose_writes_hang_hold_up_neither_another_repository_nor_a_deletion(tmp_path: Path) -> None:
+    stuck = review_app(
+        config_map(), *(config_map(f"hangs-{each}-{{{{PR_NUMBER}}}}") for each in range(8)), name="stuck"
+    )
+    apps = (
+        stuck,
+        review_app(config_map("other-{{PR_NUMBER}}"), name="other", repository="https://github.com/shop/other"),
+    )
+    async with world(tmp_path, *apps, running=True, opened=Stuck.open) as here:
+        store = here.store
+        assert isinstance(store, Stuck)
+        for number in range(1, 201):
+            await here.apply(pr_object(number=number, parentReviewApp="stuck"))
+        for _ in range(5):  # whatever hangs now, and whichever are tried again
+            await asyncio.sleep(7)
+            assert 0 < store.hanging <= SHARE
+            number = 1000 + int(now())
+            await here.apply(pr_object(number=number, parentReviewApp="other"))
+            await asyncio.sleep(1)
+            assert f"other-{number}" in await here.objects("ConfigMap")
+            ours = next(name for name in await here.objects("ConfigMap") if name.startswith("pr"))
+            for deleted in (number, int(ours.removeprefix("pr"))):  # of the one that hangs, too
+                await here.store.delete(here.pr_ref(deleted))
+            await asyncio.sleep(1)
+            assert not {f"other-{number}", ours} & set(await here.objects("ConfigMap"))
 
 
 @virtual_time

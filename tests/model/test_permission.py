@@ -135,13 +135,15 @@ def test_what_one_role_is_to_grant_is_told_together() -> None:
     ]
 
 
-def test_what_there_is_no_room_for_is_told_another_time() -> None:
+def test_of_what_there_is_no_room_for_the_number_is_told() -> None:
     everything = [missing("list", f"group-{number}.example.com", "widgets") for number in range(20)]
     told = explained(everything)
     assert len(told) <= MESSAGE_LIMIT
     whole = [count for count in range(1, 20) if told.endswith(": " + ", ".join(rules(everything[:count])))]
     assert whole
     assert told.count("list widgets.") == whole[0] > 3
+    assert f" and {20 - whole[0]} more in namespace pr-env " in told
+    assert "more" not in explained(everything[:2])
 
 
 def test_each_account_is_told_with_its_own_rule() -> None:

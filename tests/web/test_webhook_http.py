@@ -100,6 +100,16 @@ async def test_without_a_good_signature_nothing_is_done(tmp_path: Path, change: 
         assert await there.here.prs() == {}
 
 
+@pytest.mark.parametrize("given", ["", "sha256=", f"sha256={'0' * 63}", f"sha256={'g' * 64}"])
+async def test_what_cannot_be_signed_is_refused_before_its_body_comes(tmp_path: Path, given: str) -> None:
+    async with site(tmp_path) as there, asyncio.timeout(5):
+        reader, writer = await asyncio.open_connection("127.0.0.1", there.client.port)
+        lines = ["POST /webhooks HTTP/1.1", "Host: x", f"Content-Length: {BODY_LIMIT}", f"X-Hub-Signature-256: {given}"]
+        writer.write("".join(f"{line}\r\n" for line in [*lines, ""]).encode())
+        assert b" 401 " in await reader.readline()
+        writer.close()
+
+
 async def test_a_malformed_delivery_is_told_the_field(tmp_path: Path) -> None:
     async with site(tmp_path) as there:
         status, answer = await there.post(delivery(head="{{PR_NUMBER}}"))

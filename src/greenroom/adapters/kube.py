@@ -22,6 +22,8 @@ from greenroom.model.manifest import POD, Json, Kind, Manifest, Ref, items, numb
 from greenroom.model.watch import Change, Listing, Resource, WatchEvent
 from greenroom.ports import Cluster
 
+WATCH_SECONDS = 240
+"""How long the server is asked to let a watch last."""
 PAGE = 500
 """Objects asked for at once, as kubectl does; a page must fit into one answer and into memory."""
 
@@ -33,7 +35,7 @@ class KubeCluster:
     ``watch_seconds``; a watch that lasts ``timeout`` longer than that is dead and raises Unavailable.
     """
 
-    def __init__(self, connection: Connection, *, timeout: float = 30.0, watch_seconds: int = 240) -> None:
+    def __init__(self, connection: Connection, *, timeout: float = 30.0, watch_seconds: int = WATCH_SECONDS) -> None:
         self._server = ApiServer(connection, timeout=timeout)
         self._discovery = Discovery(self._discover)
         self._timeout = timeout
@@ -55,6 +57,13 @@ class KubeCluster:
         """
         other: KubeCluster = copy(self)
         other._server = self._server.impersonating(user)
+        return other
+
+    def apart(self, in_flight: int) -> Cluster:
+        """The same for what must not wait for anything else: so many requests at once are its own. It is closed with
+        this one."""
+        other: KubeCluster = copy(self)
+        other._server = self._server.apart(in_flight)
         return other
 
     async def resources(self) -> Sequence[Resource]:

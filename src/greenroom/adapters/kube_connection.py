@@ -7,25 +7,30 @@ from __future__ import annotations
 
 import ssl
 import tempfile
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
-from greenroom.adapters.kube_credentials import Credential, Credentials
+from greenroom.adapters.kube_credentials import REREAD_SECONDS, Credential, Credentials
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
     """An API server and who we are there.
 
-    ``authority`` is the PEM text of the certificates that are trusted, ``""`` for the system's; ``verify`` off trusts
-    any. ``server_name`` is the name that the server's certificate must have when it is not the host's. ``proxy`` is an
-    http or https URL, which may carry a password. ``impersonate`` is the user in whose name to ask, ``""`` for none;
-    ``namespace`` is the one that is meant when none is named.
+    ``authority`` is the PEM text of the certificates that are trusted, ``""`` for the system's, and ``authority_file``
+    is where it was read, if it may be replaced there; ``verify`` off trusts any. ``server_name`` is the name that the
+    server's certificate must have when it is not the host's. ``proxy`` is an http or https URL, which may carry a
+    password. ``impersonate`` is the user in whose name to ask, ``""`` for none; ``namespace`` is the one that is meant
+    when none is named.
     """
 
     server: str
     credentials: Credentials = field(default=Credential(), repr=False)
     authority: str = ""
+    authority_file: Path | None = None
     namespace: str = "default"
     verify: bool = True
     server_name: str = ""
@@ -57,27 +62,43 @@ def _load_certificate(context: ssl.SSLContext, credential: Credential) -> None:
 
 
 class TlsContexts:
-    """The context for the present client certificate: made when it changes, so that connections are reused.
+    """The context for the present client certificate and authority: made when one changes, so that connections are
+    reused.
 
     ``warn`` is told when a new certificate cannot be used, as when only one of its two files has been replaced yet;
-    the one before is then kept.
+    the ones before are then kept. The authority is read again when ``REREAD_SECONDS`` have passed, as tokens are.
     """
 
-    def __init__(self, connection: Connection, *, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self, connection: Connection, *, warn: Callable[[str], None], now: Callable[[], float] = time.monotonic
+    ) -> None:
         self._connection = connection
         self._warn = warn
-        self._made_for: tuple[str, str] | None = None
+        self._now = now
+        self._authority = connection.authority
+        self._read_at = now()
+        self._made_for: tuple[str, str, str] | None = None
         self._context: ssl.SSLContext | None = None
 
     def context(self, credential: Credential) -> ssl.SSLContext:
         """Raises ``ssl.SSLError`` when not even the first certificate can be used."""
-        wanted = (credential.certificate, credential.key)
+        self._reread()
+        wanted = (self._authority, credential.certificate, credential.key)
         if self._context is None or wanted != self._made_for:
             try:
-                self._context = tls_context(self._connection, credential)
+                self._context = tls_context(replace(self._connection, authority=self._authority), credential)
             except ssl.SSLError as error:
                 if self._context is None:
                     raise
                 self._warn(str(error))
             self._made_for = wanted
         return self._context
+
+    def _reread(self) -> None:
+        """A file that cannot be read, or is empty (which would mean the system's authorities), leaves what is known."""
+        file = self._connection.authority_file
+        if file is None or self._now() - self._read_at < REREAD_SECONDS:
+            return
+        self._read_at = self._now()
+        with suppress(OSError, UnicodeDecodeError):
+            self._authority = file.read_text(encoding="ascii") or self._authority

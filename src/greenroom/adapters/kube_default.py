@@ -43,7 +43,8 @@ def default(
 
 
 def in_cluster(*, environment: Mapping[str, str] = os.environ, service_account: Path = SERVICE_ACCOUNT) -> Connection:
-    """The connection of the pod that we run in, as its service account, whose token the kubelet replaces in time.
+    """The connection of the pod that we run in, as its service account, whose token and authority the kubelet replaces
+    in time.
 
     Raises InvalidInput when the pod has no account mounted.
     """
@@ -55,6 +56,7 @@ def in_cluster(*, environment: Mapping[str, str] = os.environ, service_account: 
             server=f"https://{f'[{host}]' if ':' in host else host}:{port}",
             credentials=credentials,
             authority=(service_account / "ca.crt").read_text(encoding="ascii"),
+            authority_file=service_account / "ca.crt",
             namespace=(service_account / "namespace").read_text(encoding="utf-8").strip(),
         )
         tls_context(connection, Credential())

@@ -35,7 +35,8 @@ CONNECT_TIMEOUT = 5.0
 """Seconds to open a TCP connection."""
 
 IN_FLIGHT = 64
-"""Requests at once, of those that end by themselves. There is no other limit: the server's fairness decides."""
+"""Requests at once, of those that end by themselves and are not ``apart``. There is no other limit: the server's
+fairness decides."""
 
 TRIES = 4
 LONGEST_WAIT = 2.0
@@ -93,6 +94,12 @@ class ApiServer:
             raise ValueError("without a name it would be us who ask")
         other: ApiServer = copy(self)
         other._user = user
+        return other
+
+    def apart(self, in_flight: int) -> ApiServer:
+        """The same session, with so many requests of its own at once, which wait for no others. It ends with this."""
+        other: ApiServer = copy(self)
+        other._in_flight = asyncio.Semaphore(in_flight)
         return other
 
     @property
@@ -199,7 +206,7 @@ class ApiServer:
             raise Unavailable(f"no connection to {server}: {reason}") from error
 
     def _warn(self, trouble: str) -> None:
-        log.warning("the client certificate cannot be used, keeping the one before", error=trouble)
+        log.warning("the client certificate, or the authority, cannot be used: keeping those before", error=trouble)
 
     def error(self, code: int, status: Json) -> ClusterError:
         """What ``model.errors`` calls this ``Status`` from within a stream, without the token."""

@@ -43,6 +43,9 @@ from greenroom.web.app import make_app
 LEASE_NAME = "greenroom"
 NEEDED = (PR, REVIEW_APP)
 """The kinds that every replica has to know before it is ready."""
+LEASE_IN_FLIGHT = 2
+DELIVERIES_IN_FLIGHT = 32
+"""Requests at once, beside those of ``adapters.kube_http``."""
 
 log = structlog.get_logger(__name__)
 
@@ -112,7 +115,9 @@ async def operator(settings: ServeSettings, connection: Connection) -> AsyncIter
         needed = [Scope(kind, settings.namespace) for kind in NEEDED]
         for scope in needed:
             informers.start(scope)
-        leader = Leader(cluster, clock, Ref(LEASE, connection.namespace, LEASE_NAME), _identity())
+        # Whatever hangs, the lease is renewed and webhooks are taken in.
+        leases = Counted(api.apart(LEASE_IN_FLIGHT), metrics.wrote)
+        leader = Leader(leases, clock, Ref(LEASE, connection.namespace, LEASE_NAME), _identity())
         fenced = Fenced(cluster, leader.leads)
         gateways: GatewayService | None = None
         if settings.gateways is not None:
@@ -138,8 +143,9 @@ async def operator(settings: ServeSettings, connection: Connection) -> AsyncIter
             )
         )
         forge = await stack.enter_async_context(forging(settings.forge, clock))
+        deliveries = Counted(api.apart(DELIVERIES_IN_FLIGHT), metrics.wrote)
         intake = Intake(
-            cluster, informers, clock, namespace=settings.namespace, forge=forge.forge if forge is not None else None
+            deliveries, informers, clock, namespace=settings.namespace, forge=forge.forge if forge is not None else None
         )
         _measure(metrics, informers, leader, clock, namespace=settings.namespace)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 
@@ -53,12 +54,16 @@ from greenroom.ports import Cluster, Resource
 from greenroom.runtime.backoff import Backoff
 from greenroom.runtime.informer import Handler, Informers
 from greenroom.runtime.repeats import Repeats
+from greenroom.runtime.shares import Shares
 
 MANAGER = "greenroom"
 FORMER = "manager"
 """The field manager of KubeTempura: the name of its program, for it gives none."""
 PARALLEL = 8
 """Writes at once for one environment."""
+SHARE = 24
+"""Writes at once for all environments of a ReviewApp. Twice as many are shared by all ReviewApps. Those are fewer than
+``adapters.kube_http`` has under way at once, so that writes that hang leave it room for all else."""
 SYNC_SECONDS = 10.0
 """How long to wait for the first list of a kind before the objects of other kinds go on without it. A refusal is not
 waited for."""
@@ -75,6 +80,14 @@ environment of KubeTempura's is taken over, so that these are found by their own
 log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """Through which cluster an environment's objects are written, and in whose share of what is written at once."""
+
+    cluster: Cluster
+    share: Hashable
+
+
 class Children:
     """``changed`` is called with the old and the new object whenever an object that is watched here changes,
     ``turned`` with a namespace where a kind cannot be seen any more, or can be now."""
@@ -89,6 +102,7 @@ class Children:
         self._turned = turned
         self._scopes: set[Scope] = set()
         self._unused: set[Scope] = set()
+        self._places: Shares[Hashable] = Shares(SHARE)
         self._repairs: Repeats[Ref] = Repeats(free=REPAIRS_AT_ONCE, backoff=REPAIR_BACKOFF, quiet=PEACE_SECONDS)
 
     async def watch(self, namespace: str, kinds: Iterable[Kind]) -> Kinds:
@@ -150,7 +164,7 @@ class Children:
         self._informers.leave(scope, self._seen)
 
     async def settle(
-        self, uid: str, desired: Sequence[Manifest], known: Mapping[Ref, Record], kinds: Kinds, writer: Cluster
+        self, uid: str, desired: Sequence[Manifest], known: Mapping[Ref, Record], kinds: Kinds, writer: Writer
     ) -> Settled:
         """Make the cluster hold the desired objects, and no others of the PR object with this UID. One that fails stops
         no other.
@@ -186,7 +200,7 @@ class Children:
                 yield from told
 
     async def _repair(
-        self, actions: Sequence[Action], writer: Cluster, known: Mapping[Ref, Record], settled: Settled
+        self, actions: Sequence[Action], writer: Writer, known: Mapping[Ref, Record], settled: Settled
     ) -> dict[Ref, Result]:
         """Carry out the actions, without those that were carried out in vain too often."""
         repairs = {action.ref for action in actions if is_repair(action, known.get(action.ref))}
@@ -203,7 +217,7 @@ class Children:
         """Those that somebody else changes back whenever they are put right."""
         return tuple(ref for ref in sorted(refs) if self._repairs.lasting(ref))
 
-    async def clear(self, uid: str, writer: Cluster) -> None:
+    async def clear(self, uid: str, writer: Writer) -> None:
         """Delete the objects of a PR object that goes, or is gone: the one of this UID.
 
         The garbage collector would, too, at its own pace, and has to where we may not. Raises ClusterError when one
@@ -221,7 +235,7 @@ class Children:
                     raise result
 
     async def _carry_out(
-        self, actions: Sequence[Action], writer: Cluster, known: Collection[Ref] = ()
+        self, actions: Sequence[Action], writer: Writer, known: Collection[Ref] = ()
     ) -> dict[Ref, Result]:
         """Deletes first, all at once, then applies, rank by rank. Not known is what somebody else may have made."""
         slots = asyncio.Semaphore(PARALLEL)
@@ -235,14 +249,14 @@ class Children:
             results |= {ref: task.result() for ref, task in tasks}
         return results
 
-    async def _do(self, action: Action, writer: Cluster, slots: asyncio.Semaphore, *, is_known: bool) -> Result:
-        async with slots:
+    async def _do(self, action: Action, writer: Writer, slots: asyncio.Semaphore, *, is_known: bool) -> Result:
+        async with slots, self._places.place(writer.share):
             try:
                 match action:
                     case Apply(manifest):
-                        return await self._apply(manifest, writer, is_known=is_known)
+                        return await self._apply(manifest, writer.cluster, is_known=is_known)
                     case Delete(ref, uid):
-                        await writer.delete(ref, uid=uid)
+                        await writer.cluster.delete(ref, uid=uid)
                         return Deleted(f"{ref} of an earlier environment is being deleted")
                     case Blocked():
                         return action

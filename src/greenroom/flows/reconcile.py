@@ -8,7 +8,7 @@ ReviewApp, a child or a pod, ends in the key of a PR object here.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -18,10 +18,11 @@ from greenroom.core.gate import Admission, Undecided
 from greenroom.core.health import Health, absent, assess, shown_commit
 from greenroom.core.http_route_health import gateways_of, is_programmed
 from greenroom.core.plan import Record, digest, inventory_of
+from greenroom.core.relations import address_of_pull, asked_for, kinds_used, review_app_of, user_of
 from greenroom.core.standing import answer_of, is_refused
 from greenroom.core.status import Findings, Problem
 from greenroom.core.template import render
-from greenroom.flows.children import Children
+from greenroom.flows.children import Children, Writer
 from greenroom.flows.settled import Kinds, Settled
 from greenroom.flows.telling import Teller
 from greenroom.model.environment import Environment
@@ -30,14 +31,12 @@ from greenroom.model.gateway import GATEWAY, HTTP_ROUTE
 from greenroom.model.manifest import (
     PR,
     REVIEW_APP,
-    Json,
     Kind,
     Manifest,
     Ref,
     controller_of,
     get,
     is_deleting,
-    items,
     kind_of,
     name_of,
     number,
@@ -48,7 +47,7 @@ from greenroom.model.manifest import (
     uid_of,
     version_of,
 )
-from greenroom.model.reviewapp import ACCOUNT_NAME, ReviewApp
+from greenroom.model.reviewapp import ReviewApp
 from greenroom.model.watch import Scope
 from greenroom.ports import Clock, Cluster
 from greenroom.runtime.controller import Controller
@@ -61,9 +60,9 @@ WORKERS = 500
 """Environments that are looked at at once. Most of them wait for a lull."""
 SETTLING = 16
 LULL_SECONDS = 10.0
-"""Of so many environments at once the objects are written, and only when there are none to write, or after so many
-seconds, what became of them is told: when many pull requests come together, what their authors wait for comes first.
-Whatever the controllers of the cluster did meanwhile is told with it."""
+"""Of so many environments of a ReviewApp at once the objects are written, and only when there are none to write, or
+after so many seconds, what became of them is told: when many pull requests come together, what their authors wait for
+comes first. Whatever the controllers of the cluster did meanwhile is told with it."""
 PARTS_SECONDS = 0.1
 """Changes of an environment's objects come in bursts. Those within so many seconds are looked at together."""
 CLOSING_SECONDS = 5.0
@@ -114,10 +113,11 @@ class Reconcile:
         self._apps, self._prs = Scope(REVIEW_APP, namespace), Scope(PR, namespace)
         self._routed = routed
         self._impersonating = impersonating
+        self._settling: dict[Ref, asyncio.Timeout] = {}  # each expires when the PR object goes
         self._gone: dict[Ref, Manifest] = {}  # PR objects as they were last seen, until their objects are deleted, too
         self._children = Children(cluster, informers, changed=self._part_changed, turned=self._sight_turned)
         self._controller: Controller[Ref] = Controller(
-            "environments", self.reconcile, workers=WORKERS, describe=_named, monitor=monitor
+            "environments", self.reconcile, workers=WORKERS, describe=self._named, monitor=monitor
         )
         self._lull: Lull[Ref] = Lull(slots=SETTLING, longest=LULL_SECONDS)
         self._edits: Pace[Ref] = Pace(rate=EDITS_PER_SECOND, burst=EDITS_AT_ONCE)
@@ -151,40 +151,52 @@ class Reconcile:
         pr = self._informers.get(ref)
         if pr is None or is_deleting(pr):
             self._edits.forget(ref)
-            async with self._lull.urgent():
-                await self._clear(ref, pr)
+            await self._clear(ref, pr)
             return None
         self._gone.pop(ref, None)
-        if is_refused(self._informers.get(_parent(pr)) or {}, pr):
+        if is_refused(self._informers.get(review_app_of(pr)) or {}, pr):
             await self._delete_refused(ref)
             return None
-        findings, errors, again = await self._settle(pr)
-        if findings is not None:
-            await self._teller.tell(pr, findings)
+        gone = self._settling[ref] = asyncio.timeout(None)
+        try:
+            async with gone:
+                findings, errors, again = await self._settle(pr)
+                if findings is not None:
+                    await self._teller.tell(pr, findings)
+        except TimeoutError:
+            if not gone.expired():
+                raise
+            return None  # it is to be looked at again already
+        finally:
+            self._settling.pop(ref, None)
         return _again(errors, again)
 
     async def _clear(self, ref: Ref, pr: Manifest | None) -> None:
         """Of a PR object that was gone before we came nothing is known: its objects are the garbage collector's."""
         last = pr or self._gone.get(ref)
         if last is not None:
-            user = _user(self._informers.get(_parent(last)))
-            await self._children.clear(uid_of(last), self._writer(user))
+            app = review_app_of(last)
+            # What is deleted waits neither for what is made, which may hang, nor for another ReviewApp's.
+            writer = self._writer(user_of(self._informers.get(app)), (app, "deleting"))
+            async with self._lull.urgent(writer.share):
+                await self._children.clear(uid_of(last), writer)
             self._gone.pop(ref, None)
 
-    def _writer(self, user: str) -> Cluster:
-        return self._impersonating(user) if user and self._impersonating is not None else self._cluster
+    def _writer(self, user: str, share: Hashable) -> Writer:
+        other = self._impersonating(user) if user and self._impersonating is not None else None
+        return Writer(other or self._cluster, share)
 
     async def _forget_unused(self, _: str) -> float:
         """Watch no kind in a namespace where no template names it, and no environment has an object of it."""
         apps, prs = (self._informers.list(kind) for kind in (REVIEW_APP, PR))
-        self._children.keep_watching(each for manifest in (*apps, *prs) for each in _uses(manifest))
+        self._children.keep_watching(each for manifest in (*apps, *prs) for each in kinds_used(manifest))
         return FORGET_SECONDS
 
     async def _delete_refused(self, ref: Ref) -> None:
         """``flows.intake`` died, or another replica of it was faster, between remembering and deleting."""
         try:
             pr = await self._cluster.get(ref)  # ours may be a copy from before it was reopened
-            if is_refused(self._informers.get(_parent(pr)) or {}, pr):
+            if is_refused(self._informers.get(review_app_of(pr)) or {}, pr):
                 await self._cluster.delete(ref, resource_version=version_of(pr))
         except NotFound:
             return
@@ -207,10 +219,10 @@ class Reconcile:
             # Whatever kept the objects from being as they should has not passed by waiting.
             return untouched if status.is_applied(pr) else None, [], turn
         # The account is that of the template: of the ReviewApp as it is by now nothing may be left.
-        writer = self._writer(template.app.user)
-        async with self._lull.urgent():
+        writer = self._writer(template.app.user, review_app_of(pr))
+        async with self._lull.urgent(writer.share):
             settled = await self._children.settle(uid_of(pr), rendered.manifests, known, kinds, writer)
-        if _asked_for(self._informers.get(ref_of(pr)) or {}) == _asked_for(pr):
+        if asked_for(self._informers.get(ref_of(pr)) or {}) == asked_for(pr):
             await self._lull.come(ref_of(pr))
         return self._findings(pr, settled, template.app.user, rendered.left), settled.errors, settled.again
 
@@ -233,7 +245,7 @@ class Reconcile:
             environment = Environment.parse(pr)
         except InvalidInput as error:
             return Problem(status.INVALID_PR, f"{name_of(pr)}: {error}")
-        app = self._informers.get(_parent(pr))
+        app = self._informers.get(review_app_of(pr))
         if app is None:
             namespace = environment.ref.namespace
             message = f"{name_of(pr)}: namespace {namespace} has no ReviewApp {environment.review_app!r}"
@@ -245,7 +257,7 @@ class Reconcile:
 
     def _left_alone(self, pr: Manifest, known: Mapping[Ref, Record], problem: Problem, kinds: Kinds) -> Findings:
         """Nothing is known of what should be, so everything stays as it is."""
-        user = _user(self._informers.get(_parent(pr)))
+        user = user_of(self._informers.get(review_app_of(pr)))
         return self._findings(pr, Settled.untouched(known, kinds, problem), user)
 
     def _findings(self, pr: Manifest, settled: Settled, writer: str, left: tuple[str, ...] = ()) -> Findings:
@@ -268,7 +280,7 @@ class Reconcile:
         )
 
     def _admission(self, pr: Manifest) -> Admission | None:
-        app = self._informers.get(_parent(pr)) or {}
+        app = self._informers.get(review_app_of(pr)) or {}
         answer = answer_of(app, pr) if get(app, "spec", "gate") is not None else None
         if isinstance(answer, Undecided):
             return Admission("Undecided", answer.message)
@@ -284,9 +296,22 @@ class Reconcile:
         """Our own writes to the status are no reason to look again: a back-off would never last longer than a write."""
         if old is not None and new is None:
             self._gone[ref_of(old)] = old
-        if old is None or new is None or _asked_for(old) != _asked_for(new):
+        if new is None or is_deleting(new):
+            self._give_up(ref_of(new or old or {}))
+        if old is None or new is None or asked_for(old) != asked_for(new):
             self._lull.hurry(ref_of(new or old or {}))
             self._controller.add(ref_of(new or old or {}))
+
+    def _give_up(self, ref: Ref) -> None:
+        """Its deletion is not to wait for writes, which may hang."""
+        if (settling := self._settling.pop(ref, None)) is not None:
+            settling.reschedule(asyncio.get_running_loop().time())
+
+    def _named(self, ref: Ref) -> dict[str, str]:
+        """For each line of the log that is about the environment."""
+        pr = self._informers.get(ref) or self._gone.get(ref)
+        pull = address_of_pull(self._informers.get(review_app_of(pr or {})), pr)
+        return {"environment": f"{ref.namespace}/{ref.name}", **({"pull_request": pull} if pull else {})}
 
     def _review_app_changed(self, old: Manifest | None, new: Manifest | None) -> None:
         """An edit concerns all of its environments; that a pull request was closed or refused, only its own."""
@@ -295,7 +320,7 @@ class Reconcile:
         before, after = ({**table(each, "status", "closed"), **table(each, "status", "refused")} for each in (old, new))
         for pr in self._informers.list(PR, namespace=text(app, "metadata", "namespace")):
             number_ = text(pr, "spec", "prNumber")
-            if _parent(pr) != ref_of(app):
+            if review_app_of(pr) != ref_of(app):
                 continue
             if before.get(number_) != after.get(number_):
                 self._controller.add(ref_of(pr), after=CLOSING_SECONDS)
@@ -343,37 +368,6 @@ class _Template:
 
 def _invalid(app: str, error: InvalidInput) -> Problem:
     return Problem(status.INVALID_TEMPLATE, f"ReviewApp {app}: {error}")
-
-
-def _user(app: Manifest | None) -> str:
-    """In whose name the objects are deleted, even if the template is wrong; ``""`` is our own.
-
-    Nobody knows the account of a ReviewApp that is gone.
-    """
-    ref = ref_of(app or {})
-    account = text(app, "spec", "serviceAccountName")
-    return ReviewApp(ref.namespace, ref.name, "", (), account if ACCOUNT_NAME.fullmatch(account) else "").user
-
-
-def _uses(manifest: Manifest) -> Iterator[tuple[str, Kind]]:
-    """The kinds that a ReviewApp's template names, or a PR object's inventory, with the namespace."""
-    namespace = text(manifest, "metadata", "namespace")
-    for item in (*items(manifest, "spec", "resources"), *items(manifest, "status", "inventory")):
-        yield namespace, Kind.of(text(item, "apiVersion"), text(item, "kind"))
-
-
-def _named(ref: Ref) -> dict[str, str]:
-    return {"environment": f"{ref.namespace}/{ref.name}"}
-
-
-def _parent(pr: Manifest) -> Ref:
-    return Ref(REVIEW_APP, text(pr, "metadata", "namespace"), text(pr, "spec", "parentReviewApp"))
-
-
-def _asked_for(pr: Manifest) -> tuple[Json, ...]:
-    metadata = table(pr, "metadata")
-    marks = (metadata.get(field) for field in ("uid", "annotations", "deletionTimestamp"))
-    return (table(pr, "spec"), *marks)
 
 
 def _again(errors: Iterable[ClusterError], sooner: float) -> float:

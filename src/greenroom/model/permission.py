@@ -53,21 +53,22 @@ class Permission:
 def explained(missing: Iterable[Permission], *, writer: str = "") -> str:
     """For a person: who may not do what, where, and the RBAC rules to add, in YAML.
 
-    At least one permission, and all of one user in one namespace. As many are told as there is room for. ``writer`` is
-    the user in whose name the objects are written, ``""`` for Greenroom itself.
+    At least one permission, and all of one user in one namespace. As many are told as there is room for, and how many
+    more there are. ``writer`` is the user in whose name the objects are written, ``""`` for Greenroom itself.
     """
-    told = list({_deed(each): each for each in missing}.values())
-    while len(text := _sentence(told, writer)) > _TEXT_LIMIT and len(told) > 1:
+    told, left = list({_deed(each): each for each in missing}.values()), 0
+    while len(text := _sentence(told, left, writer)) > _TEXT_LIMIT and len(told) > 1:
         told.pop()
+        left += 1
     return text
 
 
-def _sentence(missing: Sequence[Permission], writer: str) -> str:
+def _sentence(missing: Sequence[Permission], left: int, writer: str) -> str:
     user, namespace = missing[0].user, missing[0].namespace
     granted = ", ".join(rules(missing, writes=writer in ("", user)))
     place = f"in namespace {namespace}{_usual_cause(user, writer)}" if namespace else "at cluster scope"
     role = "a Role bound to it there" if namespace else "a ClusterRole bound to it"
-    deeds = ", ".join(_deed(each) for each in missing)
+    deeds = ", ".join(map(_deed, missing)) + (f" and {left} more" if left else "")
     user = user if len(user) <= _USER_LIMIT else f"{user[:_USER_LIMIT]}…"
     return f"{user or 'Greenroom'} may not {deeds} {place}; add to {role}: {granted}"
 

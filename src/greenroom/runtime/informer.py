@@ -25,6 +25,12 @@ from greenroom.runtime.reflector import Reflector
 
 Handler: TypeAlias = "Callable[[Manifest | None, Manifest | None], None]"
 
+SILENCE_SECONDS = 130.0
+"""How long a watch may bring nothing. A kube-apiserver sends a bookmark a minute, so that one may be late or lost; and
+it is less than the 240 s after which ``adapters.kube`` has every watch ended, which would leave nothing to notice. A
+kind of which nothing has changed since the API server was started gets no bookmarks: its watch is made anew each time.
+"""
+
 log = structlog.get_logger(__name__)
 
 
@@ -46,10 +52,10 @@ class Informers:
     """An eventually consistent copy of the started scopes, a ``ports.Reader`` over all of them.
 
     Scopes may overlap: an object is there once, and as long as one of them has it. A watch that brings nothing, not
-    even a bookmark, for ``silence_seconds`` is made anew. Kubernetes sends a bookmark about once a minute.
+    even a bookmark, for ``silence_seconds`` is made anew.
     """
 
-    def __init__(self, cluster: Cluster, *, silence_seconds: float = 300.0) -> None:
+    def __init__(self, cluster: Cluster, *, silence_seconds: float = SILENCE_SECONDS) -> None:
         self._cluster = cluster
         self._silence_seconds = silence_seconds
         self._cache = Cache()

@@ -7,24 +7,27 @@ from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager, suppress
 from typing import Generic, TypeVar
 
+from greenroom.runtime.shares import Shares
+
 K = TypeVar("K", bound=Hashable)
 
 
 class Lull(Generic[K]):
-    """``urgent`` blocks are entered in order, ``slots`` at a time. ``come`` waits until nobody is in one, or wants to
-    be, and at most ``longest`` seconds. It is used inside one event loop."""
+    """``urgent`` blocks of a group are entered in order, ``slots`` at a time; those of another group do not wait for
+    them. ``come`` waits until nobody is in one, or wants to be, and at most ``longest`` seconds. It is used inside one
+    event loop."""
 
     def __init__(self, *, slots: int, longest: float) -> None:
-        self._slots = asyncio.Semaphore(slots)
+        self._slots: Shares[Hashable] = Shares(alone=slots)
         self._longest = longest
         self._urgent = 0
         self._waiting: dict[K, asyncio.Event] = {}
 
     @asynccontextmanager
-    async def urgent(self) -> AsyncIterator[None]:
+    async def urgent(self, group: Hashable = None) -> AsyncIterator[None]:
         self._urgent += 1
         try:
-            async with self._slots:
+            async with self._slots.place(group):
                 yield
         finally:
             self._urgent -= 1

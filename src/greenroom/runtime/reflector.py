@@ -59,6 +59,7 @@ class Reflector:
         self._error: ClusterError | None = None
         self._watching_since: float | None = None  # in seconds of the loop, as the next
         self._sign: float | None = None  # when the loop last showed that it lives
+        self._heard = False  # whether the present watch has brought anything
 
     @property
     def failure(self) -> ClusterError | None:
@@ -104,7 +105,8 @@ class Reflector:
         except Expired:
             self._machine.expired()
         except TimeoutError:
-            report("watch fell silent, connecting again", scope=scope)
+            # One that never brought anything may be of a kind that never changes, which gets no bookmarks.
+            (report if self._heard else log.debug)("watch fell silent, connecting again", scope=scope)
         except ClusterError as error:
             if self._failed(error):
                 report = log.warning
@@ -134,14 +136,14 @@ class Reflector:
     async def _follow(self) -> None:
         """List when needed, then watch to the end of the stream. Raises TimeoutError when nothing comes for long."""
         loop = asyncio.get_running_loop()
-        self._sign = loop.time()
+        self._sign, self._heard = loop.time(), False
         async with asyncio.timeout(self._silence_seconds) as silence:
             since = self._machine.since if self._machine.since is not None else await self._list()
             self._watching_since = loop.time()
             async for event in self._cluster.watch(
                 self._scope.kind, since=since, namespace=self._scope.namespace, labels=self._scope.label
             ):
-                self._sign = loop.time()
+                self._sign, self._heard = loop.time(), True
                 silence.reschedule(loop.time() + self._silence_seconds)
                 self._hand_out(self._machine.event(WatchEvent(event.change, _trimmed(event.object))))
 

@@ -15,10 +15,12 @@ from aiohttp import web
 
 from greenroom.core.admission import Answer, judge, review, warned
 from greenroom.model.manifest import Json, Manifest, table, text
+from greenroom.web.body import Bodies
 
 BODY_LIMIT = 8 * 1024 * 1024
 """Bytes: an object and what it was before, each of at most 3 MiB, as the API server takes them."""
 SECONDS = 1.0
+"""How long to look at an object, and how long a question waits to be read, and to come."""
 
 Reviewer = Callable[[Manifest], Awaitable[Answer]]
 """Answers the ``request`` of an AdmissionReview."""
@@ -27,9 +29,10 @@ log = structlog.get_logger(__name__)
 
 
 def make_app(pods: Reviewer) -> web.Application:
-    app = web.Application(client_max_size=BODY_LIMIT)
-    app.router.add_post("/mutate-pods", _Webhook(pods).answer)
-    app.router.add_post("/validate-appmesh", _Webhook(_judge).answer)
+    app = web.Application()
+    bodies = Bodies(limit=BODY_LIMIT, seconds=SECONDS, patience=SECONDS)  # whoever asks need not be the API server
+    app.router.add_post("/mutate-pods", _Webhook(pods, bodies).answer)
+    app.router.add_post("/validate-appmesh", _Webhook(_judge, bodies).answer)
     return app
 
 
@@ -38,11 +41,13 @@ async def _judge(request: Manifest) -> Answer:
 
 
 class _Webhook:
-    def __init__(self, reviewer: Reviewer) -> None:
+    def __init__(self, reviewer: Reviewer, bodies: Bodies) -> None:
         self._reviewer = reviewer
+        self._bodies = bodies
 
     async def answer(self, http: web.Request) -> web.Response:
-        request = _request(await http.read())
+        async with self._bodies.of(http) as body:
+            request = _request(body)
         answer = await self._review(request)
         return web.json_response(
             review(text(request, "uid"), answer), dumps=lambda each: msgspec.json.encode(each).decode()

@@ -3,10 +3,10 @@
 ====  ===================================================================
 200   done, or nothing to do; the body says what and why
 400   not what GitHub sends; the body names the field
-401   not signed with our secret; nothing was read, nothing was done
+401   not signed with our secret; nothing was parsed, nothing was done
 408   the body did not come
 413   the body is larger than GitHub's limit
-503   the cluster could not do it now; ``Retry-After`` says when to redeliver
+503   the cluster could not do it now, or too much came at once; ``Retry-After`` says when to redeliver
 ====  ===================================================================
 
 GitHub shows every answer but 2xx as a failed delivery, with a button to redeliver it. ``flows.intake`` does the work.
@@ -14,7 +14,6 @@ GitHub shows every answer but 2xx as a failed delivery, with a button to redeliv
 
 from __future__ import annotations
 
-import asyncio
 import math
 import re
 from collections.abc import Awaitable, Mapping, Sequence
@@ -23,17 +22,21 @@ import structlog
 from aiohttp import web
 
 from greenroom.core.payloads import Content, Ignored
-from greenroom.core.webhook import BODY_LIMIT, BadSignature, Malformed, Secrets, parse, verify
+from greenroom.core.webhook import BODY_LIMIT, SIGNATURE_HEADER, BadSignature, Malformed, Secrets, parse, verify
 from greenroom.flows.intake import Intake, Outcome
 from greenroom.model.errors import ClusterError
 from greenroom.model.manifest import Json
 from greenroom.model.pull import Build, Command, Move, PullEvent
+from greenroom.web.body import Bodies
 
 DELIVERY_HEADER = "X-GitHub-Delivery"
 BODY_SECONDS = 30.0
+ROOM_SECONDS = 5.0
+"""How long a delivery waits to be read. GitHub gives up after ten seconds."""
 RETRY_SECONDS = 10
 """What ``Retry-After`` says when the cluster named no time."""
 
+_SIGNATURE = re.compile(r"sha256=[0-9a-f]{64}")
 _DELIVERY = re.compile(r"[^0-9A-Za-z-]")
 
 log = structlog.get_logger(__name__)
@@ -45,7 +48,7 @@ def make_app(intake: Intake, *, secrets: Sequence[bytes]) -> web.Application:
     Raises InvalidInput when there is no secret, or an empty one.
     """
     receiver = _Receiver(intake, Secrets(tuple(secrets)))
-    app = web.Application(client_max_size=BODY_LIMIT)
+    app = web.Application()
     app.router.add_get("/", _index)
     app.router.add_get("/healthz", _alive)
     app.router.add_get("/readyz", receiver.ready)
@@ -65,6 +68,7 @@ class _Receiver:
     def __init__(self, intake: Intake, secrets: Secrets) -> None:
         self._intake = intake
         self._secrets = secrets
+        self._bodies = Bodies(limit=BODY_LIMIT, seconds=BODY_SECONDS, patience=ROOM_SECONDS)
 
     async def ready(self, _: web.Request) -> web.Response:
         try:
@@ -76,13 +80,20 @@ class _Receiver:
     async def receive(self, request: web.Request) -> web.Response:
         delivery = _DELIVERY.sub("", request.headers.get(DELIVERY_HEADER, ""))[:64]
         with structlog.contextvars.bound_contextvars(delivery=delivery):
-            body = await _body(request)
             try:
-                verify(self._secrets, request.headers, body)
+                content = await self._content(request)
             except BadSignature as error:
                 log.warning("delivery refused", error=str(error))
                 return _answer(401, error=str(error))
-            return await self._handle(parse(request.headers, body))
+            return await self._handle(content)
+
+    async def _content(self, request: web.Request) -> Content | Malformed:
+        """Raises BadSignature: without reading anything, where no body could have the signature that is given."""
+        if not _SIGNATURE.fullmatch(request.headers.get(SIGNATURE_HEADER, "")):
+            verify(self._secrets, request.headers, b"")
+        async with self._bodies.of(request) as body:
+            verify(self._secrets, request.headers, body)
+            return parse(request.headers, body)
 
     async def _handle(self, content: Content | Malformed) -> web.Response:
         match content:
@@ -114,15 +125,6 @@ async def _done(work: Awaitable[Sequence[Outcome]], repository: str, what: Mappi
         return _answer(200, ignored=f"no ReviewApp is for {repository}")
     log.info("delivery handled", **what, results=[outcome.result.value for outcome in outcomes])
     return _answer(200, results=[_told(outcome) for outcome in outcomes])
-
-
-async def _body(request: web.Request) -> bytes:
-    """Raises the answer to a body that does not come. aiohttp does, for one over ``client_max_size``."""
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            return await request.read()
-    except TimeoutError as error:
-        raise web.HTTPRequestTimeout(text="the body did not come\n") from error
 
 
 def _told(outcome: Outcome) -> Json:
