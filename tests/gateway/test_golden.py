@@ -85,6 +85,7 @@ def hosts() -> list[Manifest]:
         route("suffix", {"prefix": "/suffix", "hostname": {"suffix": ".Example.com"}}),
         route("longer-suffix", {"prefix": "/longer", "hostname": {"suffix": ".a.example.com"}}),
         route("suffix-without-dot", {"prefix": "/bare", "hostname": {"suffix": "example.org"}}),
+        route("end-of-a-label", {"prefix": "/end", "hostname": {"suffix": "-pr.example.net"}}),
         route("exact-host", {"prefix": "/exact", "hostname": {"exact": "X.a.example.com"}}),
     ]
 
