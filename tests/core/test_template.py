@@ -142,6 +142,13 @@ def test_a_push_changes_only_what_runs_or_names_the_commit_and_no_job_that_does_
     assert [new["kind"] for old, new in zip(before, after, strict=True) if old != new] == ["ConfigMap", "Deployment"]
 
 
+def test_a_job_that_names_the_commit_is_marked_with_it() -> None:
+    env = [{"name": "COMMIT", "value": "{{ COMMIT_REF_SHORT }}"}]
+    spec = {"template": {"spec": {"containers": [{"name": "web", "env": env}]}}}
+    job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "a"}, "spec": spec}
+    assert one(job)["metadata"]["annotations"] == {"greenroom.dev/commit": COMMIT}
+
+
 def test_what_a_server_wrote_into_an_exported_template_is_left_out() -> None:
     metadata: dict[str, Any] = {
         "name": "a",

@@ -23,7 +23,7 @@ from greenroom.model.manifest import Manifest, ref_of
 from greenroom.model.mesh import GATEWAY_ROUTE, KINDS, VIRTUAL_GATEWAY
 
 NODES = ("one", "two")
-HOSTS = ("a.example.com", "b.example.com", "example.com", "other.org")
+HOSTS = ("a.example.com", "x-b.example.com", "b.example.com", "example.com", "other.org")
 PATHS = ("/", "/a", "/a/", "/ab", "/a/b", "/a//b", "//", "/b", "/b/a", "/aa/b", "/new/a")
 
 
@@ -126,7 +126,13 @@ routers_matches = st.one_of(
     st.fixed_dictionaries({"path": regexes.map(lambda path: {"regex": path})}, optional=conditions),
 )
 hostnames = st.sampled_from(
-    [{"exact": "a.example.com"}, {"exact": "example.com"}, {"suffix": ".example.com"}, {"suffix": "example.com"}]
+    [
+        {"exact": "a.example.com"},
+        {"exact": "example.com"},
+        {"suffix": ".example.com"},
+        {"suffix": "example.com"},
+        {"suffix": "-b.example.com"},
+    ]
 )
 KEEPS_PREFIX = {"prefix": {"defaultPrefix": "DISABLED"}}
 KEEPS_HOST = {"hostname": {"defaultTargetHostname": "DISABLED"}}

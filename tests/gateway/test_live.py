@@ -133,6 +133,23 @@ async def test_the_application_sees_the_path_that_app_mesh_documents(
     assert (status, json.loads(body)["path"]) == (200, seen)
 
 
+@pytest.mark.parametrize(
+    ("suffix", "hosts", "others"),
+    [
+        ("-pr.example.com", ["7-pr.example.com", "A-PR.example.com"], ["7.pr.example.com", "pr.example.com"]),
+        ("pr.example.com", ["7-pr.example.com", "pr.example.com"], ["example.com"]),
+        (".pr.example.com", ["7.pr.example.com"], ["pr.example.com", "7-pr.example.com"]),
+    ],
+)
+async def test_a_suffix_may_begin_anywhere_in_a_name(
+    envoy: Gateway, backends: Backends, suffix: str, hosts: list[str], others: list[str]
+) -> None:
+    made = environment(1, A, await backends.start(A))
+    await envoy.show(World(*stage(port=envoy.port), *made[1:], route("r", {"hostname": {"suffix": suffix}}, to="pr1")))
+    assert [(await envoy.get(each))[0] for each in hosts] == [200] * len(hosts)
+    assert [(await envoy.get(each))[0] for each in others] == [404] * len(others)
+
+
 def _more_than(counts: Counter[int], status: int, number: int) -> bool:
     return counts[status] > number
 

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 from tests.gateway.http_world import http_route
 from tests.gateway.test_pages import HOST, WAITING, pr
-from tests.gateway.world import GATEWAY, World, environment, load, route, stage, stored, web
+from tests.gateway.world import GATEWAY, NAMESPACE, World, environment, load, route, stage, stored, web
 
 from greenroom.core.notices import announced, notice_of, notices
 from greenroom.core.routing import Router
 from greenroom.core.status import FAILURES, REASONS
+from greenroom.model.gateway import GATEWAY as API_GATEWAY
 from greenroom.model.manifest import Manifest, Ref
-from greenroom.model.routes import Notice, RouteTable, State
+from greenroom.model.routes import Listener, ListenerRoutes, Notice, RouteTable, State, VirtualHost
 
 A = "a" * 40
 NOTICE = Notice(State.BUILDING, "shop-pr1", "pr-env", A, "WaitingForImage", WAITING[2])
@@ -96,22 +97,44 @@ def test_a_host_without_a_route_is_announced() -> None:
     assert put_up(notices={HOST: NOTICE}) == {HOST: NOTICE}
 
 
-@pytest.mark.parametrize("match", [{"hostname": {"suffix": ".example.com"}}, {"prefix": "/"}])
-def test_a_host_that_a_wider_route_serves_is_left_to_it(match: dict[str, Any]) -> None:
-    assert HOST not in put_up(*web(), route("wide", match), notices={HOST: NOTICE})
+def test_a_host_that_a_suffix_serves_is_left_to_it() -> None:
+    wide = route("wide", {"hostname": {"suffix": ".example.com"}})
+    assert HOST not in put_up(*web(), wide, notices={HOST: NOTICE})
+
+
+def test_an_environments_own_page_comes_before_whatever_answers_for_every_host() -> None:
+    """Whoever opens its address would take that answer for the environment."""
+    assert put_up(*web(), route("wide", {"prefix": "/"}), notices={HOST: NOTICE}) == {"*": None, HOST: NOTICE}
 
 
 def test_a_host_that_another_gateway_serves_is_not_announced_here() -> None:
-    second = stored(load("gateway.yaml")[0])
+    found = domains(*environment(1, A), notices={HOST: NOTICE, "lost.example.com": NOTICE})
+    assert found["second"] == ["lost.example.com"]
+
+
+@pytest.mark.parametrize("match", [{"prefix": "/"}, {"hostname": {"suffix": ".example.com"}}])
+def test_a_wide_route_of_another_gateway_silences_no_page_here(match: dict[str, Any]) -> None:
+    wide = route("wide", match, metadata={"labels": {"team": "other"}})
+    assert domains(*web(), wide, notices={HOST: NOTICE})["ingress-gw"] == [HOST]
+
+
+def test_a_listener_of_gateway_api_without_routes_leaves_its_hosts_to_the_pages() -> None:
+    gateway = Ref(API_GATEWAY, NAMESPACE, "web")
+    for listeners in ([HOST], [HOST, "*.example.com"], ["*.example.com", "other.example.com"]):
+        served = ListenerRoutes(Listener(8080), tuple(VirtualHost(each, ()) for each in listeners))
+        (found,) = announced({gateway: RouteTable((served,), ())}, {HOST: NOTICE})[gateway].listeners
+        assert [host.domain for host in found.hosts if host.routes] == [HOST]
+
+
+def domains(*manifests: Manifest, notices: dict[str, Notice]) -> dict[str, list[str]]:
+    """By gateway: the published one for routes without a label, ``second`` for those of the team ``other``."""
+    first, second = (stored(load("gateway.yaml")[0]) for _ in range(2))
     second["metadata"] = {**second["metadata"], "name": "second"}
+    others = {"key": "team", "operator": "NotIn", "values": ["other"]}
+    first["spec"] |= {"gatewayRouteSelector": {"matchExpressions": [others]}}
     second["spec"] |= {"gatewayRouteSelector": {"matchLabels": {"team": "other"}}}
-    tables = _announced(second, *environment(1, A), notices={HOST: NOTICE, "lost.example.com": NOTICE})
-    domains = {
-        ref.name: [host.domain for host in listener.hosts]
-        for ref, table in tables.items()
-        for listener in table.listeners
-    }
-    assert domains["second"] == ["lost.example.com"]
+    tables = _announced(first, second, *manifests, notices=notices)
+    return {ref.name: [host.domain for each in table.listeners for host in each.hosts] for ref, table in tables.items()}
 
 
 def test_hosts_stay_in_order() -> None:

@@ -69,7 +69,7 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
   resources: [pods]
   verbs: [get, list, watch]
 - apiGroups: [apps]
-  resources: [replicasets]
+  resources: [controllerrevisions, replicasets]
   verbs: [get, list, watch]
 - apiGroups: [discovery.k8s.io]
   resources: [endpointslices]

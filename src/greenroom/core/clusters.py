@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TypeAlias
 
+from greenroom.core import commits
 from greenroom.core.endpoints import Objects, SlicesByService, endpoints, port_of
 from greenroom.core.membership import Membership
 from greenroom.core.results import Results, attempt, same, sure
@@ -33,7 +34,7 @@ from greenroom.model.virtual_gateway import VirtualGateway
 from greenroom.model.virtual_node import NodeListener, VirtualNode
 
 KINDS = (SERVICE, ENDPOINT_SLICE, POD, REPLICA_SET, DEPLOYMENT)
-"""Whatever stands behind VirtualNodes."""
+"""Whatever stands behind VirtualNodes, but for what tells of commits only: ``core.commits.KINDS``."""
 
 _Known: TypeAlias = "Manifest | Refused | None"
 """An object, why it is not known, or None when there is none."""
@@ -56,7 +57,7 @@ class Clusters:
         self, nodes: Results[VirtualNode], membership: Membership, objects: Objects, blind: Mapping[str, Refused]
     ) -> Mapping[Ref, Ports]:
         """Those of all nodes; the same mapping as before, if nothing changed. ``blind`` is as for ``Router.route``."""
-        everything = chain.from_iterable(map(objects.list, KINDS))
+        everything = chain.from_iterable(map(objects.list, (*KINDS, *commits.KINDS)))
         looked_at: Sequence[object] = (nodes, membership, *blind, *blind.values(), *everything)
         if not same(looked_at, self._looked_at):
             self._looked_at = looked_at

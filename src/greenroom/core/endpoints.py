@@ -2,29 +2,25 @@
 
 During a rollout old and new pods are ready side by side, and Kubernetes would send requests to both. An address that
 shows now one commit, now another, misleads whoever reviews it. So the new commit takes over when all the pods that its
-Deployment wants are ready, at once and for every request; until then, and if it never gets there, the old one serves.
-A pod's commit is that of the ReplicaSet which owns it.
+workload wants are ready, at once and for every request; until then, and if it never gets there, the old one serves.
+``core.commits`` tells which commit a pod shows.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from greenroom.core.commits import Lookup, Origin, origin_of
 from greenroom.core.memo import Each
 from greenroom.model.manifest import (
-    COMMIT_ANNOTATION,
-    DEPLOYMENT,
     POD,
-    REPLICA_SET,
     Json,
     Kind,
     Manifest,
     Ref,
-    annotations_of,
-    controller_of,
     get,
     is_deleting,
     items,
@@ -36,13 +32,7 @@ from greenroom.model.mesh import Refused
 from greenroom.model.routes import Endpoint, is_address
 
 SERVICE_LABEL = "kubernetes.io/service-name"
-_REVISION = "deployment.kubernetes.io/revision"
-
-
-class Lookup(Protocol):
-    """Objects by their names, at one moment."""
-
-    def get(self, ref: Ref) -> Manifest | None: ...
+_NOWHERE = Origin("")
 
 
 class Objects(Lookup, Protocol):
@@ -53,10 +43,10 @@ class Objects(Lookup, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Ready:
-    """A ready endpoint, and the ReplicaSet behind it if there is one."""
+    """A ready endpoint, and what its pod was made from."""
 
     endpoint: Endpoint
-    replica_set: Manifest | None
+    origin: Origin
 
 
 def port_of(service: Manifest, port: int) -> str | int:
@@ -82,7 +72,7 @@ def endpoints(port: str | int, slices: Sequence[Manifest], objects: Lookup) -> t
     families = [[each for each in slices if text(each, "addressType") == family] for family in ("IPv4", "IPv6")]
     usable = next((family for family in families if family), [])
     ready = [found for each in usable for found in _ready(each, port, objects)]
-    return tuple(sorted({found.endpoint for found in _of_one_commit(ready, objects)}))
+    return tuple(sorted({found.endpoint for found in _of_one_commit(ready)}))
 
 
 def _ready(endpoint_slice: Manifest, port: str | int, objects: Lookup) -> Iterator[_Ready]:
@@ -94,10 +84,9 @@ def _ready(endpoint_slice: Manifest, port: str | int, objects: Lookup) -> Iterat
         # No word on readiness means ready (discovery.k8s.io/v1, EndpointConditions).
         if not is_address(address) or get(endpoint, "conditions", "ready") is False:
             continue
-        found = _owner(endpoint, text(endpoint_slice, "metadata", "namespace"), objects)
-        if found is not None:
-            commit, replica_set = found
-            yield _Ready(Endpoint(address, dialled, commit), replica_set)
+        origin = _origin(endpoint, text(endpoint_slice, "metadata", "namespace"), objects)
+        if origin is not None:
+            yield _Ready(Endpoint(address, dialled, origin.commit), origin)
 
 
 def _port_named(name: str, endpoint_slice: Manifest) -> int:
@@ -106,62 +95,34 @@ def _port_named(name: str, endpoint_slice: Manifest) -> int:
     return next((number(port, "port") for port in ports if text(port, "name") == name), 0)
 
 
-def _owner(endpoint: Json, namespace: str, objects: Lookup) -> tuple[str, Manifest | None] | None:
-    """The commit behind an endpoint, and its ReplicaSet. None while it is not known, so that no wrong one is shown."""
+def _origin(endpoint: Json, namespace: str, objects: Lookup) -> Origin | None:
+    """None for an endpoint that gets no requests: its pod, or the commit of it, is not known or goes away."""
     if text(endpoint, "targetRef", "kind") != POD.name:
-        return "", None
+        return _NOWHERE
     pod = objects.get(Ref(POD, namespace, text(endpoint, "targetRef", "name")))
-    if pod is None or is_deleting(pod):
-        return None
-    controller = controller_of(pod)
-    if text(controller, "kind") != REPLICA_SET.name:
-        return annotations_of(pod).get(COMMIT_ANNOTATION, ""), None
-    replica_set = objects.get(Ref(REPLICA_SET, namespace, text(controller, "name")))
-    return None if replica_set is None else (annotations_of(replica_set).get(COMMIT_ANNOTATION, ""), replica_set)
+    return None if pod is None or is_deleting(pod) else origin_of(pod, objects)
 
 
-def _of_one_commit(ready: Iterable[_Ready], objects: Lookup) -> Sequence[_Ready]:
+def _of_one_commit(ready: Sequence[_Ready]) -> Sequence[_Ready]:
     commits: dict[str, list[_Ready]] = defaultdict(list)
-    for found in ready:
+    for found in [each for each in ready if each.origin.is_known] or ready:
         commits[found.endpoint.commit].append(found)
     if len(commits) <= 1:
         return next(iter(commits.values()), ())
-    oldest_first = sorted(commits.values(), key=lambda group: max(_newness(found, objects) for found in group))
+    oldest_first = sorted(commits.values(), key=lambda group: max(_newness(found.origin) for found in group))
     newest = oldest_first.pop()
-    return newest if _is_complete(newest, objects) else max(oldest_first, key=len)
+    return newest if _is_complete(newest) else max(oldest_first, key=len)
 
 
-def _newness(found: _Ready, objects: Lookup) -> tuple[bool, bool, int, str]:
-    """Orders commits. What the Deployment asks for is the newest: after a step back that is an old ReplicaSet."""
-    replica_set = found.replica_set
-    if replica_set is None:
-        return bool(found.endpoint.commit), False, 0, ""
-    deployment = _deployment(replica_set, objects)
-    wanted = deployment is not None and annotations_of(deployment).get(COMMIT_ANNOTATION, "") == found.endpoint.commit
-    revision = annotations_of(replica_set).get(_REVISION, "")
-    created = text(replica_set, "metadata", "creationTimestamp")
-    return True, wanted, int(revision) if revision.isdecimal() else 0, created
+def _newness(origin: Origin) -> tuple[bool, bool, int, str]:
+    """Orders commits. What a workload asks for is the newest."""
+    return bool(origin.maker or origin.commit), origin.is_present, origin.revision, origin.created
 
 
-def _is_complete(group: Sequence[_Ready], objects: Lookup) -> bool:
-    """Whether each ReplicaSet has as many ready endpoints as its Deployment wants pods."""
-    counted: dict[str, tuple[int, Manifest]] = {}
-    for found in group:
-        if found.replica_set is not None:
-            name = name_of(found.replica_set)
-            counted[name] = (counted.get(name, (0, found.replica_set))[0] + 1, found.replica_set)
-    return all(count >= _wanted(replica_set, objects) for count, replica_set in counted.values())
-
-
-def _wanted(replica_set: Manifest, objects: Lookup) -> int:
-    return number(_deployment(replica_set, objects) or replica_set, "spec", "replicas", default=1)
-
-
-def _deployment(replica_set: Manifest, objects: Lookup) -> Manifest | None:
-    controller = controller_of(replica_set)
-    if text(controller, "kind") != DEPLOYMENT.name:
-        return None
-    return objects.get(Ref(DEPLOYMENT, text(replica_set, "metadata", "namespace"), text(controller, "name")))
+def _is_complete(group: Iterable[_Ready]) -> bool:
+    """Whether there are as many ready endpoints as the workload of each wants pods."""
+    counted = Counter(found.origin.maker for found in group)
+    return all(found.origin.maker is None or counted[found.origin.maker] >= found.origin.wanted for found in group)
 
 
 class SlicesByService:

@@ -12,7 +12,8 @@ from datetime import datetime
 from typing import TypeAlias
 
 from greenroom.core import gateway_api_status, verdicts
-from greenroom.core.endpoints import Lookup, Objects
+from greenroom.core.commits import Lookup
+from greenroom.core.endpoints import Objects
 from greenroom.core.gateway_api import GatewayApi, GatewayRouting, backend_namespaces, route_name
 from greenroom.core.gateway_api_status import Statement, statements
 from greenroom.core.memo import Each

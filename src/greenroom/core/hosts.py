@@ -107,9 +107,9 @@ def _precedence(claim: Claim) -> tuple[int, tuple[int, ...], bool, tuple[str, Re
 
 
 def _bare(host: str) -> str:
-    """The host that a suffix without a leading dot also means: Envoy's ``*`` is never empty. ``""`` for others."""
+    """The host that a suffix which is one itself also means: Envoy's ``*`` is never empty. ``""`` for others."""
     suffix = host.removeprefix(ANY_HOST)
-    return "" if suffix.startswith(".") else suffix
+    return "" if suffix.startswith((".", "-")) else suffix
 
 
 def _wider(host: str, routes: Mapping[str, _Routes], wide: Sequence[str]) -> Iterator[_Routes]:

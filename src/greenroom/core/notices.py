@@ -73,22 +73,33 @@ def notices(prs: Iterable[Manifest], routes: Iterable[Manifest]) -> dict[str, No
 
 
 def announced(tables: Mapping[Ref, RouteTable], notices: Mapping[str, Notice]) -> dict[Ref, RouteTable]:
-    """``tables`` with the notices put up. A host that no gateway serves is announced by all of them."""
-    domains = {host.domain for table in tables.values() for each in table.listeners for host in each.hosts}
-    wide = tuple(domain.removeprefix(ANY_HOST) for domain in domains if domain.startswith(ANY_HOST))
-    unserved = {host: notice for host, notice in notices.items() if host not in domains and not host.endswith(wide)}
+    """``tables`` with the notices put up. A host that no route names is announced by all gateways.
+
+    A route for a suffix keeps its hosts on its own listener. One for every host does not: it names nobody, and whoever
+    opens the address of an environment would take what answers there for the environment.
+    """
+    named = {host.domain for table in tables.values() for each in table.listeners for host in each.hosts if host.routes}
+    unserved = {host: notice for host, notice in notices.items() if host not in named}
     return {ref: _announced(table, notices, unserved) for ref, table in tables.items()}
 
 
 def _announced(table: RouteTable, notices: Mapping[str, Notice], unserved: Mapping[str, Notice]) -> RouteTable:
     silent = {each.name for each in table.clusters if not each.endpoints and each.upstream.resolution is _KNOWN}
-    more = [_unserved(host, notice) for host, notice in unserved.items()]
 
     def listener(served: ListenerRoutes) -> ListenerRoutes:
-        hosts = [_noticed(host, notices, silent) for host in served.hosts]
-        return replace(served, hosts=tuple(sorted([*hosts, *more], key=lambda host: host.domain)))
+        wide = _suffixes(served.hosts)
+        more = {host: _unserved(host, notice) for host, notice in unserved.items() if not host.endswith(wide)}
+        # Where a listener of Gateway API has this very host and no route, the page takes the place of nothing.
+        hosts = [_noticed(host, notices, silent) for host in served.hosts if host.domain not in more]
+        return replace(served, hosts=tuple(sorted([*hosts, *more.values()], key=lambda host: host.domain)))
 
     return replace(table, listeners=tuple(listener(served) for served in table.listeners))
+
+
+def _suffixes(hosts: Iterable[VirtualHost]) -> tuple[str, ...]:
+    """What the hosts end with that routes serve by their suffix."""
+    wide = (host.domain.removeprefix(ANY_HOST) for host in hosts if host.routes and host.domain.startswith(ANY_HOST))
+    return tuple(suffix for suffix in wide if suffix)
 
 
 _KNOWN = Resolution.KNOWN

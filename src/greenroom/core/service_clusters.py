@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from greenroom.core.endpoints import Lookup, Objects, SlicesByService, endpoints
+from greenroom.core.commits import Lookup
+from greenroom.core.endpoints import Objects, SlicesByService, endpoints
 from greenroom.core.results import same
 from greenroom.model.http_route import BackendRef
 from greenroom.model.manifest import ENDPOINT_SLICE, SERVICE, Json, Manifest, Ref, get, is_deleting, items, text

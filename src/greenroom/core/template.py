@@ -52,9 +52,10 @@ _POD_TEMPLATES: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("batch", "Job"): ("spec", "template"),
     ("batch", "CronJob"): ("spec", "jobTemplate", "spec", "template"),
 }
-_RUNNING = frozenset({*_POD_TEMPLATES, ("apps", "ReplicaSet"), ("", "Pod")} - {("batch", "Job")})
-"""What runs a commit is marked with it. All else is not, so that a push writes only what it changes. Nor is a Job: one
-that does not name the commit is not run again for the next."""
+_JOB = ("batch", "Job")
+_RUNNING = frozenset({*_POD_TEMPLATES, ("apps", "ReplicaSet"), ("", "Pod")} - {_JOB})
+"""What runs a commit is marked with it. All else is not, so that a push writes only what it changes. Of Jobs those are
+that name the commit: any other is not run again for the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,8 @@ def render(
         rendered = pass_.mapping(resource, path)
         _check_kind(rendered, resource, path)
         _check(rendered, path, is_namespaced)
-        manifests.append(_with_metadata(_with_variables(rendered, extra), environment, owner))
+        is_marked = _group_kind(rendered) in _RUNNING or (_group_kind(rendered) == _JOB and _names_commit(resource))
+        manifests.append(_with_metadata(_with_variables(rendered, extra), environment, owner, is_marked=is_marked))
     refuse_duplicates(manifests)
     return Rendered(_left_to_autoscalers(manifests), tuple(pass_.left))
 
@@ -166,12 +168,27 @@ def _check(resource: Manifest, path: str, is_namespaced: Callable[[Kind], bool])
         )
 
 
-def _with_metadata(resource: Manifest, environment: Environment, owner: Mapping[str, Json]) -> Manifest:
-    """In the environment's namespace, whatever the template says, and marked as a part of it."""
+def _group_kind(manifest: Manifest) -> tuple[str, str]:
+    kind = kind_of(manifest)
+    return kind.group, kind.name
+
+
+def _names_commit(value: Json) -> bool:
+    """Whether somewhere in a template the commit is filled in."""
+    if isinstance(value, str):
+        return any(name.strip() in COMMIT_VARIABLES for name in _BRACES.findall(value))
+    if isinstance(value, Mapping):
+        return any(map(_names_commit, value.values()))
+    return isinstance(value, Sequence) and any(map(_names_commit, value))
+
+
+def _with_metadata(
+    resource: Manifest, environment: Environment, owner: Mapping[str, Json], *, is_marked: bool
+) -> Manifest:
+    """In the environment's namespace, whatever the template says, marked as a part of it, and with its commit."""
     metadata = {key: value for key, value in table(resource, "metadata").items() if key not in _SERVER_FIELDS}
     annotations = {**table(metadata, "annotations")}
-    kind = kind_of(resource)
-    if environment.commit and (kind.group, kind.name) in _RUNNING:
+    if environment.commit and is_marked:
         annotations[COMMIT_ANNOTATION] = environment.commit
     return {
         **{key: value for key, value in resource.items() if key != "status"},
@@ -187,8 +204,7 @@ def _with_metadata(resource: Manifest, environment: Environment, owner: Mapping[
 
 def _with_variables(resource: Manifest, extra: Sequence[tuple[str, str]]) -> Manifest:
     """Merge variables by name over ``env`` of every container of a workload."""
-    kind = kind_of(resource)
-    template = _POD_TEMPLATES.get((kind.group, kind.name))
+    template = _POD_TEMPLATES.get(_group_kind(resource))
     if not extra or template is None:
         return resource
     pod = table(resource, *template, "spec")
@@ -205,7 +221,7 @@ def _left_to_autoscalers(manifests: Sequence[Manifest]) -> tuple[Manifest, ...]:
     targets = [
         table(manifest, "spec", "scaleTargetRef")
         for manifest in manifests
-        if (kind_of(manifest).group, kind_of(manifest).name) == ("autoscaling", "HorizontalPodAutoscaler")
+        if _group_kind(manifest) == ("autoscaling", "HorizontalPodAutoscaler")
     ]
     scaled = {identity({**target, "metadata": {"name": text(target, "name")}}) for target in targets}
     return tuple(_without_replicas(manifest) if identity(manifest) in scaled else manifest for manifest in manifests)

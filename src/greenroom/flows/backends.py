@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 
-from greenroom.core.clusters import KINDS
+from greenroom.core import clusters, commits
 from greenroom.core.status import MISSING_PERMISSION
 from greenroom.model.errors import Forbidden
 from greenroom.model.mesh import Refused
@@ -47,7 +47,8 @@ class Backends:
         with suppress(TimeoutError):
             async with asyncio.timeout(SYNC_SECONDS):
                 await asyncio.gather(*map(self._informers.answered, unknown))
-        return {scope.namespace: self._trouble(scope) for scope in unknown if not self._informers.has_listed(scope)}
+        needed = [scope for scope in unknown if scope.kind in clusters.KINDS]
+        return {scope.namespace: self._trouble(scope) for scope in needed if not self._informers.has_listed(scope)}
 
     def close(self) -> None:
         """Follow nothing any more."""
@@ -67,4 +68,4 @@ class Backends:
 
 
 def _scopes(namespace: str) -> list[Scope]:
-    return [Scope(kind, namespace) for kind in KINDS]
+    return [Scope(kind, namespace) for kind in (*clusters.KINDS, *commits.KINDS)]

@@ -108,7 +108,9 @@ def _host(hostname: Json, path: str) -> str:
     if len(given) != 1:
         raise invalid(path, "must have exactly one of exact and suffix")
     (how, name) = given[0]
-    if not HOST.fullmatch(name.lower().removeprefix("." if how == "suffix" else "")):
+    # A suffix may begin anywhere in a name: App Mesh looked at its length only, and Envoy takes *-pr.example.com.
+    whole = f"x{name}" if how == "suffix" else name
+    if not name or not HOST.fullmatch(whole.lower()):
         raise invalid(f"{path}.{how}", f"{name!r} is not a host name (letters, digits, hyphens and dots, no port)")
     return name.lower() if how == "exact" else f"*{name.lower()}"
 

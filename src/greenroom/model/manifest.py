@@ -68,6 +68,10 @@ VALIDATING_WEBHOOKS = Kind("admissionregistration.k8s.io", "v1", "ValidatingWebh
 EVENT = Kind("", "v1", "Event")
 DEPLOYMENT = Kind("apps", "v1", "Deployment")
 REPLICA_SET = Kind("apps", "v1", "ReplicaSet")
+STATEFUL_SET = Kind("apps", "v1", "StatefulSet")
+DAEMON_SET = Kind("apps", "v1", "DaemonSet")
+CONTROLLER_REVISION = Kind("apps", "v1", "ControllerRevision")
+JOB = Kind("batch", "v1", "Job")
 ENDPOINT_SLICE = Kind("discovery.k8s.io", "v1", "EndpointSlice")
 
 

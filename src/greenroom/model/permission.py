@@ -19,6 +19,7 @@ _MANAGE = _READ | {"create", "patch", "delete"}
 _ONLY_READ = frozenset(
     {
         ("", "pods"),
+        ("apps", "controllerrevisions"),
         ("apps", "replicasets"),
         ("discovery.k8s.io", "endpointslices"),
         ("kubetempura.mercari.com", "reviewapps"),
