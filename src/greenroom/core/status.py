@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from greenroom.core import health
+from greenroom.core.build import BUILD_FAILED
 from greenroom.core.gate import Admission
 from greenroom.core.health import Health
 from greenroom.core.plan import IMMUTABLE, REPLACING, TAKEN, Record, digest, inventory_items
@@ -43,6 +44,7 @@ _UNTRIED = frozenset({INVALID_TEMPLATE, INVALID_PR, REVIEW_APP_NOT_FOUND})
 FAILURES = frozenset(
     PROBLEMS - {REPLACING}
     | {health.UNSCHEDULABLE, health.NOT_LISTENING, health.DEADLINE_EXCEEDED, health.JOB_FAILED, health.REPLICA_FAILURE}
+    | {BUILD_FAILED}
     | health.CONTAINER_REASONS
 )
 """Reasons that somebody has to do something about. All others pass by themselves."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from greenroom.core.pull_variables import NAMES as PULL_VARIABLES
 from greenroom.core.pull_variables import filled_in, pull_variables
-from greenroom.model.environment import Environment, label_value
+from greenroom.model.environment import RESTARTED_ANNOTATION, Environment, label_value
 from greenroom.model.errors import InvalidInput
 from greenroom.model.manifest import (
     COMMIT_ANNOTATION,
@@ -214,6 +214,20 @@ def _with_variables(resource: Manifest, extra: Sequence[tuple[str, str]]) -> Man
         if field in pod
     }
     return _replaced(resource, (*template, "spec"), {**pod, **containers}) if containers else resource
+
+
+def _restarted(resource: Manifest, environment: Environment) -> Manifest:
+    """With the time of the last ``/preview redeploy`` in the pods' template, so that they are started anew, as
+    ``kubectl rollout restart`` does it. A Job has run, and is not run again."""
+    kind = kind_of(resource)
+    template = _POD_TEMPLATES.get((kind.group, kind.name))
+    if not environment.restarted_at or template is None or kind.group == "batch":
+        return resource
+    path = (*template, "metadata")
+    metadata = table(resource, *path)
+    annotations = {**table(metadata, "annotations"), RESTARTED_ANNOTATION: environment.restarted_at}
+    inner = {**table(resource, *template), "metadata": {**metadata, "annotations": annotations}}
+    return _replaced(resource, template, inner) if table(resource, *template) else resource
 
 
 def _left_to_autoscalers(manifests: Sequence[Manifest]) -> tuple[Manifest, ...]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import structlog
 
 from greenroom.core import status
+from greenroom.core.build import explained, overdue_pods
 from greenroom.core.gate import Admission, Undecided
 from greenroom.core.health import Health, absent, assess, shown_commit
 from greenroom.core.http_route_health import gateways_of, is_programmed
@@ -163,6 +164,7 @@ class Reconcile:
                 findings, errors, again = await self._settle(pr)
                 if findings is not None:
                     await self._teller.tell(pr, findings)
+                    await self._replace_overdue(pr, findings)
         except TimeoutError:
             if not gone.expired():
                 raise
@@ -226,6 +228,16 @@ class Reconcile:
             await self._lull.come(ref_of(pr))
         return self._findings(pr, settled, template.app.user, rendered.left), settled.errors, settled.again
 
+    async def _replace_overdue(self, pr: Manifest, findings: Findings) -> None:
+        """Worth a try, and no more: the kubelet looks for the image by itself, too."""
+        found = (self._informers.get(record.ref) for record in findings.records)
+        for pod, uid in overdue_pods(pr, [child for child in found if child is not None], self._informers.owned):
+            try:
+                await self._cluster.delete(pod, uid=uid)
+                log.info("a pod that waited for its image is replaced, since that is there", pod=pod.name)
+            except ClusterError as error:
+                log.info("a pod that waits for its image was not replaced", pod=pod.name, error=str(error))
+
     def _turn(self, pr: Manifest, desired: Sequence[Manifest], known: Mapping[Ref, Record], kinds: Kinds) -> float:
         """Seconds until it is the environment's turn to follow an edited template; 0.0 is now.
 
@@ -271,7 +283,7 @@ class Reconcile:
             writer=writer,
             problems=tuple(settled.problems),
             unseen=tuple(settled.unseen),
-            healths=tuple(self._health(record.ref) for record in settled.records),
+            healths=explained(pr, [self._health(record.ref) for record in settled.records]),
             records=tuple(settled.records),
             left=left,
             unkept=tuple(settled.unkept),

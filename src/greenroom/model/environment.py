@@ -8,10 +8,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from greenroom.model.errors import InvalidInput
-from greenroom.model.manifest import Json, Manifest, Ref, get, items, number, ref_of, table, text, uid_of
+from greenroom.model.manifest import (
+    Json,
+    Manifest,
+    Ref,
+    annotations_of,
+    get,
+    items,
+    number,
+    ref_of,
+    table,
+    text,
+    uid_of,
+)
 
 LABEL_LIMIT = 63
 """Characters in a label's value: Kubernetes, "Labels and Selectors", syntax and character set."""
+
+RESTARTED_ANNOTATION = "greenroom.dev/restarted-at"
+"""On a PR object, and from there on its pods: when somebody last asked that they be started anew."""
 
 VARIABLE_NAME = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*")
 
@@ -32,6 +47,7 @@ class Environment:
     commit: str
     variables: tuple[tuple[str, str], ...]
     pull: Mapping[str, Json] = field(default_factory=dict)
+    restarted_at: str = ""
 
     @classmethod
     def parse(cls, manifest: Manifest) -> Environment:
@@ -45,6 +61,7 @@ class Environment:
             commit=_text(manifest, "headCommitRef", default="", cure="write the commit in quotes"),
             variables=_variables(get(manifest, "spec", "envVars")),
             pull=table(manifest, "spec", "pullRequest"),
+            restarted_at=annotations_of(manifest).get(RESTARTED_ANNOTATION, ""),
         )
 
 

@@ -1,0 +1,52 @@
+"""A build came to its end -> the PR objects that want its commit say so; ``flows.reconcile`` acts on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from greenroom.core.build import BUILD_ANNOTATION, build_text
+from greenroom.core.gate import canonical
+from greenroom.core.relations import review_app_of
+from greenroom.core.standing import repository_of
+from greenroom.flows.intake import Outcome, Result
+from greenroom.model.errors import Conflict, NotFound
+from greenroom.model.manifest import PR, Manifest, name_of, ref_of, text, uid_of
+from greenroom.model.pull import Build
+from greenroom.ports import Clock, Cluster
+from greenroom.runtime.informer import Informers
+
+MANAGER = "greenroom-build"
+"""A field manager of its own, so that what a delivery applies does not take it away."""
+
+
+class Builds:
+    def __init__(self, cluster: Cluster, informers: Informers, clock: Clock) -> None:
+        self._cluster = cluster
+        self._informers = informers
+        self._clock = clock
+
+    async def handle(self, build: Build) -> Sequence[Outcome]:
+        """What was done at each PR object. Raises ClusterError."""
+        return [await self._tell(pr, build) for pr in self._informers.list(PR) if self._wants(pr, build)]
+
+    def _wants(self, pr: Manifest, build: Build) -> bool:
+        app = self._informers.get(review_app_of(pr))
+        is_of = app is not None and canonical(repository_of(app)) == canonical(build.repository)
+        return is_of and text(pr, "spec", "headCommitRef") == build.commit
+
+    async def _tell(self, pr: Manifest, build: Build) -> Outcome:
+        """Only of the object that is there: one that is gone must not come back by this."""
+        metadata: Manifest = {
+            "name": name_of(pr),
+            "namespace": ref_of(pr).namespace,
+            "uid": uid_of(pr),
+            "annotations": {BUILD_ANNOTATION: build_text(build, self._clock.now())},
+        }
+        try:
+            await self._cluster.apply(
+                {"apiVersion": PR.api_version, "kind": PR.name, "metadata": metadata}, manager=MANAGER
+            )
+        except (Conflict, NotFound):
+            return Outcome(review_app_of(pr), Result.UNCHANGED, f"{name_of(pr)} is gone")
+        told = "succeeded" if build.succeeded else "failed"
+        return Outcome(review_app_of(pr), Result.UPDATED, f"{name_of(pr)}: the build {told}")
