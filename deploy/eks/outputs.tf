@@ -65,3 +65,8 @@ output "ecr_role_arn" {
   description = "For the annotation eks.amazonaws.com/role-arn of ecr_service_account, if ecr_repository_arns were given."
   value       = try(aws_iam_role.this["ecr"].arn, null)
 }
+
+output "push_role_arn" {
+  description = "For the input aws-role of the workflow in deploy/github, if github_repository was given."
+  value       = one(aws_iam_role.push[*].arn)
+}

@@ -227,3 +227,25 @@ variable "ecr_service_account" {
     error_message = "Namespace and name are plain. A pattern would let other accounts take the role."
   }
 }
+
+variable "github_repository" {
+  description = "GitHub repository whose pull requests' builds may push images, as its tokens name it: owner/name, or owner@1234/name@5678 where they have the numbers. By default none, and no such role."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.github_repository == null || can(regex("^[A-Za-z0-9-]+(@[0-9]+)?/[A-Za-z0-9._-]+(@[0-9]+)?$", var.github_repository))
+    error_message = "A repository is written owner/name, or owner@1234/name@5678. A pattern would let other repositories take the role."
+  }
+}
+
+variable "image_repository_arn" {
+  description = "The ECR repository that these builds push to. It exists already."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.image_repository_arn == null || can(regex("^arn:[a-z-]+:ecr:[a-z0-9-]+:[0-9]{12}:repository/[^*?]+$", var.image_repository_arn))
+    error_message = "That is not the ARN of one repository, without a wildcard."
+  }
+}

@@ -354,6 +354,71 @@ run "images_may_be_looked_at_in_the_repositories_that_were_named" {
   }
 }
 
+run "builds_of_pull_requests_of_one_repository_may_push_into_one_repository" {
+  variables {
+    github_repository        = "acme@12/shop@345"
+    image_repository_arn     = "arn:aws:ecr:eu-central-1:111122223333:repository/app"
+    permissions_boundary_arn = "arn:aws:iam::111122223333:policy/boundary"
+  }
+
+  assert {
+    condition = jsondecode(aws_iam_role.push[0].assume_role_policy).Statement == [{
+      Effect    = "Allow"
+      Action    = "sts:AssumeRoleWithWebIdentity"
+      Principal = { Federated = data.aws_iam_openid_connect_provider.github[0].arn }
+      Condition = {
+        StringEquals = {
+          "token.actions.githubusercontent.com:aud" = "sts.amazonaws.com"
+          "token.actions.githubusercontent.com:sub" = "repo:acme@12/shop@345:pull_request"
+        }
+      }
+    }]
+    error_message = aws_iam_role.push[0].assume_role_policy
+  }
+  assert {
+    condition = [for statement in jsondecode(aws_iam_role_policy.push[0].policy).Statement : statement.Resource] == [
+      ["*"], ["arn:aws:ecr:eu-central-1:111122223333:repository/app"],
+    ]
+    error_message = aws_iam_role_policy.push[0].policy
+  }
+  assert {
+    condition     = jsondecode(aws_iam_role_policy.push[0].policy).Statement[0].Action == ["ecr:GetAuthorizationToken"]
+    error_message = "What is allowed everywhere is to ask for a token."
+  }
+  assert {
+    condition = length([
+      for action in jsondecode(aws_iam_role_policy.push[0].policy).Statement[1].Action : action
+      if strcontains(action, "*") || strcontains(action, "Delete") || strcontains(action, "Policy")
+    ]) == 0
+    error_message = "A build deletes nothing, and changes no rule."
+  }
+  assert {
+    condition     = aws_iam_role.push[0].name == "pr-env-github-push" && aws_iam_role.push[0].permissions_boundary == "arn:aws:iam::111122223333:policy/boundary"
+    error_message = "It is named like the others, and limited like them."
+  }
+  assert {
+    condition     = output.push_role_arn == aws_iam_role.push[0].arn
+    error_message = "The workflow gets another role."
+  }
+}
+
+run "without_a_repository_of_github_there_is_no_role_to_push" {
+  assert {
+    condition     = length(aws_iam_role.push) + length(aws_iam_role_policy.push) + length(data.aws_iam_openid_connect_provider.github) == 0 && output.push_role_arn == null
+    error_message = "There is a role, or GitHub's provider is looked for."
+  }
+}
+
+run "a_role_that_could_push_nowhere_is_refused" {
+  command = plan
+
+  variables {
+    github_repository = "acme/shop"
+  }
+
+  expect_failures = [aws_iam_role.push]
+}
+
 # Values that are refused before anything is made. Each could be meant.
 
 run "everything_wrong_at_once" {
@@ -376,6 +441,8 @@ run "everything_wrong_at_once" {
     app_policy_json          = "arn:aws:iam::aws:policy/ReadOnlyAccess"
     permissions_boundary_arn = "boundary"
     ecr_repository_arns      = ["arn:aws:ecr:eu-central-1:111122223333:repository/*"]
+    github_repository        = "acme/*"
+    image_repository_arn     = "arn:aws:ecr:eu-central-1:111122223333:repository/*"
 
     controller_service_account = { namespace = "kube-system", name = "*" }
     ecr_service_account        = { namespace = "*", name = "greenroom" }
@@ -385,7 +452,7 @@ run "everything_wrong_at_once" {
     var.domain, var.zone_id, var.allowed_cidrs, var.name, var.load_balancer_arn, var.rule_priority, var.subnet_ids,
     var.node_security_group_id, var.ssl_policy, var.webhook_label, var.app_namespace,
     var.app_service_account, var.app_role_name, var.app_policy_json, var.permissions_boundary_arn, var.ecr_repository_arns,
-    var.controller_service_account, var.ecr_service_account,
+    var.controller_service_account, var.ecr_service_account, var.github_repository, var.image_repository_arn,
   ]
 }
 
