@@ -22,15 +22,16 @@ URL = "https://github.com/acme/shop"
 
 
 class Receiver:
-    """Takes deliveries as Greenroom's webhook would, and answers ``status``."""
+    """Takes deliveries as Greenroom's webhook would, and answers ``statuses`` one by one, then ``status``."""
 
     def __init__(self) -> None:
         self.status = 200
+        self.statuses: list[int] = []
         self.deliveries: list[tuple[dict[str, str], bytes]] = []
 
     async def take(self, request: web.Request) -> web.Response:
         self.deliveries.append((dict(request.headers), await request.read()))
-        return web.Response(status=self.status, text="said so")
+        return web.Response(status=self.statuses.pop(0) if self.statuses else self.status, text="said so")
 
     def last(self) -> dict[str, object]:
         content: dict[str, object] = json.loads(self.deliveries[-1][1])
@@ -138,6 +139,82 @@ async def test_mistakes_are_answered_with_a_cure(repository: Repository, receive
         await local.close(1)
         with pytest.raises(InvalidInput, match="is closed"):
             await local.close(1)
+
+
+async def test_labels_drafts_and_titles_are_told_as_github_tells_them(
+    repository: Repository, receiver: Receiver
+) -> None:
+    async with forge(repository, receiver) as local:
+        await local.open("main", labels=["pr-env", "size/L", "PR-ENV"], draft=True)
+        await local.draft(1, is_draft=False)
+        await local.draft(1, is_draft=True)
+        await local.edit(1, "Another title")
+        changed = await local.unlabel(1, "Pr-Env")
+    contents = [json.loads(body) for _, body in receiver.deliveries]
+    told = [(content["action"], content.get("label", {}).get("name")) for content in contents]
+    assert told == [
+        ("opened", None),
+        ("labeled", "pr-env"),
+        ("labeled", "size/L"),
+        ("ready_for_review", None),
+        ("converted_to_draft", None),
+        ("edited", None),
+        ("unlabeled", "pr-env"),
+    ]
+    on = [[label["name"] for label in content["pull_request"]["labels"]] for content in contents]
+    assert on[:4] == [[], ["pr-env"], ["pr-env", "size/L"], ["pr-env", "size/L"]]
+    assert on[-1] == ["size/L"]
+    assert [content["pull_request"]["draft"] for content in contents] == [True, True, True, False, True, True, True]
+    assert contents[5]["changes"] == {"title": {"from": "main"}}
+    assert (changed.labels, changed.draft, changed.title) == (("size/L",), True, "Another title")
+
+
+async def test_a_label_that_could_not_be_told_of_is_named_with_a_cure(
+    repository: Repository, receiver: Receiver
+) -> None:
+    async with forge(repository, receiver) as local:
+        receiver.statuses = [200, 503]
+        with pytest.raises(GreenroomError, match=r"is open, without its label: .*pr label 1 'needs it'"):
+            await local.open("main", labels=["needs it"])
+        assert [pull.labels for pull in local.pulls()] == [()]
+
+
+async def test_mistakes_with_labels_drafts_and_titles_are_answered_with_a_cure(
+    repository: Repository, receiver: Receiver
+) -> None:
+    async with forge(repository, receiver) as local:
+        for name in ("", " ", "x" * 51, "two\nlines"):
+            with pytest.raises(InvalidInput, match="is no label"):
+                await local.open("main", labels=[name])
+        assert receiver.deliveries == [], "nothing is opened that was asked for wrongly"
+        await local.open("main", labels=["pr-env"])
+        with pytest.raises(InvalidInput, match="is on pull request 1 already"):
+            await local.label(1, "PR-env")
+        with pytest.raises(InvalidInput, match="is not on pull request 1"):
+            await local.unlabel(1, "size/L")
+        with pytest.raises(InvalidInput, match="is ready for review already"):
+            await local.draft(1, is_draft=False)
+        with pytest.raises(InvalidInput, match="that is the title"):
+            await local.edit(1, "main")
+        with pytest.raises(InvalidInput, match="the title is empty"):
+            await local.edit(1, " ")
+        await local.close(1)
+        with pytest.raises(InvalidInput, match="is closed"):
+            await local.draft(1, is_draft=True)
+
+
+async def test_the_pull_requests_of_an_older_greenroom_are_still_known(
+    repository: Repository, receiver: Receiver
+) -> None:
+    async with forge(repository, receiver) as local:
+        opened = await local.open("main")
+        file = repository.path.parent / "pulls.json"
+        older = json.loads(file.read_text())
+        for field in ("labels", "draft"):
+            del older[0][field]
+        file.write_text(json.dumps(older))
+        assert local.pulls() == [opened]
+        assert (await local.label(1, "pr-env")).labels == ("pr-env",)
 
 
 async def test_commands_at_the_same_time_do_not_forget_each_other(repository: Repository, receiver: Receiver) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import reduce
 from random import Random
@@ -10,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenroom.core.ordering import TOMBSTONE_LIMIT, Fact, Knowledge, join, outdated
+from greenroom.core.ordering import TOMBSTONE_LIMIT, Fact, Knowledge, join, join_seen, outdated
+from greenroom.model.pull import APPROVED, WITHDRAWN, Action, Mark, PullEvent, PullRequest, Traits
 
 START = datetime(2026, 1, 31, 12, tzinfo=UTC)
 A, B, C = "c" * 40, "a" * 40, "b" * 40  # in no order that sorting would find
@@ -98,3 +100,148 @@ def test_old_unreadable_and_too_many_tombstones_go() -> None:
     assert outdated(recent) == set()
     assert outdated(recent | old) == {"old", "broken"}
     assert outdated(recent | {"1000": str(known(CLOSED, second=1000))}) == {"0"}
+
+
+# Traits, marks and readings
+
+LABELS = ("pr-env", "bug")
+HOSTILE = [
+    "",
+    "{",
+    " {",
+    "a {b} :c:",
+    '"\\',
+    "\n2026-01-31T12:00:00Z opened::a",
+    "{{PR_NUMBER}}",
+    "\x1b[2J",
+    "🌿\u202e",
+    "\0",
+]
+titles = st.sampled_from(HOSTILE) | st.text(st.characters(codec="utf-8"), max_size=20)
+traits = st.builds(
+    Traits,
+    title=titles,
+    branch=titles,
+    author=titles,
+    is_draft=st.booleans(),
+    is_fork=st.booleans(),
+    labels=st.frozensets(st.sampled_from(LABELS)),
+)
+marks = st.builds(
+    Mark,
+    at=st.integers(0, 2).map(lambda second: START + timedelta(seconds=second)),
+    what=st.sampled_from([APPROVED, WITHDRAWN]),
+    commit=st.sampled_from([A, B]),
+    by=titles,
+)
+
+
+@st.composite
+def events(draw: st.DrawFn, seconds: int = 2) -> PullEvent:
+    action = draw(st.sampled_from(Action))
+    is_open = action is not Action.CLOSED and (action is not Action.SEEN or draw(st.booleans()))
+    pull = PullRequest("https://x", 7, draw(st.sampled_from([A, B, C])), is_open, draw(st.none() | traits))
+    return PullEvent(
+        action=action,
+        pull=pull,
+        at=START + timedelta(seconds=draw(st.integers(0, seconds))),
+        before=draw(st.sampled_from([A, B])) if action is Action.SYNCHRONIZE else "",
+        merged=not is_open and draw(st.booleans()),
+        label=draw(st.sampled_from(LABELS)) if action in {Action.LABELED, Action.UNLABELED} else "",
+        approval=draw(st.none() | marks),
+    )
+
+
+told_of = st.builds(lambda event, wish: Knowledge.of(event).with_marks(wish=wish), events(), st.none() | marks)
+
+
+@given(told_of, told_of, told_of)
+def test_joining_is_associative_commutative_and_idempotent(one: Knowledge, two: Knowledge, three: Knowledge) -> None:
+    assert join(one, two) == join(two, one)
+    assert join(join(one, two), three) == join(one, join(two, three)) == join(one, two, three)
+    assert join(one, one) == one
+    assert join(join(one, two), two) == join(one, two)
+
+
+@given(st.lists(told_of, min_size=1, max_size=6))
+def test_whatever_was_told_is_written_down_and_read_back(told: list[Knowledge]) -> None:
+    belief = reduce(join, told)
+    assert Knowledge.parse(str(belief)) == belief
+    assert str(Knowledge.parse(str(belief))) == str(belief)
+
+
+@given(st.lists(told_of, min_size=1, max_size=6))
+def test_the_newest_marks_outlast_the_second_that_brought_them(told: list[Knowledge]) -> None:
+    belief = reduce(join, told)
+    approvals = [each.approval for each in told if each.approval]
+    assert belief.approval == max(approvals, default=None)
+
+
+def test_what_an_older_greenroom_wrote_is_still_read() -> None:
+    text = f"2026-01-31T12:00:00Z closed::{B} synchronize:{A}:{B}"
+    found = Knowledge.parse(text)
+    assert found == known(CLOSED, PUSHED)
+    assert found is not None
+    assert (found.traits, found.approval, found.wish) == (None, None, None)
+    assert str(found) == text
+
+
+@pytest.mark.parametrize("tail", ["{", "{}x", '{"told"', '{"told": 7}', '{"wish": {"at": "now", "what": "preview"}}'])
+def test_a_damaged_tail_is_nothing_known(tail: str) -> None:
+    assert Knowledge.parse(f"2026-01-31T12:00:00Z opened::{A} {tail}") is None
+
+
+def event(action: Action, labels: set[str], label: str = "", head: str = A, before: str = "") -> Knowledge:
+    pull = PullRequest("https://x", 7, head, action is not Action.CLOSED, Traits(labels=frozenset(labels)))
+    return Knowledge.of(PullEvent(action, pull, START, label=label, before=before))
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_of_one_second_every_label_counts_that_was_put_on_and_none_that_was_taken_off(turned: bool) -> None:
+    put_on = [event(Action.LABELED, {"bug"}, "bug"), event(Action.LABELED, {"bug", "pr-env"}, "pr-env")]
+    taken_off = event(Action.UNLABELED, {"pr-env"}, "bug")
+    opened = event(Action.OPENED, set())
+    told = [opened, put_on[1], event(Action.UNLABELED, {"bug"}, "pr-env")]
+    belief = reduce(join, reversed(told) if turned else told)
+    assert belief.traits is not None
+    assert belief.traits.labels == {"bug", "pr-env"}, "both put on and taken off: on, until somebody looks"
+    belief = reduce(join, [opened, taken_off] if turned else [taken_off, opened])
+    assert belief.traits is not None
+    assert belief.traits.labels == {"pr-env"}
+
+
+# Readings of the forge
+
+
+@given(events(seconds=0), st.lists(told_of, max_size=5))
+def test_a_reading_is_the_last_word_of_its_second(reading: PullEvent, before: list[Knowledge]) -> None:
+    seen = Knowledge.of(replace(reading, action=Action.SEEN, before="", at=START, approval=None))
+    found = join_seen(seen, *(each for each in before if each.at <= START))
+    assert found.at == START
+    assert found.is_open is seen.is_open
+    assert found.traits == seen.traits
+    assert join_seen(seen, found) == found
+
+
+@given(events(), st.lists(told_of, min_size=1, max_size=5))
+def test_a_reading_of_an_older_second_changes_nothing_that_was_told(reading: PullEvent, later: list[Knowledge]) -> None:
+    old = Knowledge.of(replace(reading, action=Action.SEEN, at=START - timedelta(seconds=1), approval=None))
+    belief = reduce(join, later)
+    assert join_seen(old, belief) == belief
+
+
+def test_a_push_that_replaced_the_head_which_was_read_wins() -> None:
+    """The reading came from a copy of the forge's that lagged."""
+    push = event(Action.SYNCHRONIZE, set(), head=B, before=A)
+    stale, fresh = event(Action.SEEN, {"pr-env"}, head=A), event(Action.SEEN, {"pr-env"}, head=B)
+    assert join_seen(stale, push).head == B
+    assert join_seen(fresh, push).head == B
+    assert join_seen(fresh, join_seen(stale, push)).head == B
+    assert join(push, stale).head == B, "nor does it matter which of them comes first"
+
+
+def test_a_later_reading_of_the_same_second_replaces_the_earlier_one() -> None:
+    before, after = event(Action.SEEN, {"pr-env"}), event(Action.SEEN, set())
+    found = join_seen(after, join_seen(before, event(Action.LABELED, {"pr-env"}, "pr-env")))
+    assert found.traits is not None
+    assert found.traits.labels == frozenset()

@@ -15,7 +15,17 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-ACTIONS = ("opened", "reopened", "synchronize", "closed")
+ACTIONS = (
+    "opened",
+    "reopened",
+    "synchronize",
+    "closed",
+    "labeled",
+    "unlabeled",
+    "converted_to_draft",
+    "ready_for_review",
+    "edited",
+)
 
 
 def collect(definitions: dict[str, Any], schema: dict[str, Any], place: str, found: dict[str, set[str]]) -> None:
@@ -35,7 +45,7 @@ def main(schema: Path) -> None:
         found: dict[str, set[str]] = defaultdict(set)
         collect(definitions, {"$ref": f"pull_request${action}"}, "", found)
         actions[action] = {place: " ".join(sorted(fields)) for place, fields in sorted(found.items())}
-    shared = {place: fields for place, fields in actions["opened"].items() if place}
+    shared = {place: fields for action in ACTIONS for place, fields in actions[action].items() if place}
     top = {action: places[""] for action, places in actions.items()}
     sys.stdout.write(json.dumps({"fields of the event": top, "fields within": shared}, indent=2) + "\n")
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import shlex
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -29,8 +30,12 @@ ANSWER_SECONDS = 10.0
 """How long the answer to a delivery is waited for, as GitHub does."""
 
 
+LABEL_LIMIT = 50
+"""Characters of a label's name. GitHub has no longer ones."""
+
+
 class Pull(msgspec.Struct, frozen=True, kw_only=True):
-    """A pull request of a local repository."""
+    """A pull request of a local repository. Files of before there were labels and drafts have neither."""
 
     number: int
     branch: str
@@ -38,6 +43,8 @@ class Pull(msgspec.Struct, frozen=True, kw_only=True):
     head: str
     state: str
     updated_at: str
+    labels: tuple[str, ...] = ()
+    draft: bool = False
 
 
 class GitFailed(GreenroomError):
@@ -137,7 +144,7 @@ class Webhook:
 
 
 class LocalForge:
-    """Opens, pushes to, and closes the pull requests of one repository."""
+    """Opens, pushes to, labels, edits and closes the pull requests of one repository."""
 
     def __init__(self, file: Path, repository: Repository, html_url: str, webhook: Webhook) -> None:
         self._file = file
@@ -160,8 +167,22 @@ class LocalForge:
             raise InvalidInput(f"there is no pull request {number}", cure="`greenroom pr list` shows them")
         return found
 
-    async def open(self, branch: str, title: str = "") -> Pull:
-        """Open a pull request for a branch. Raises InvalidInput when the branch is missing or has one already."""
+    async def open(self, branch: str, title: str = "", *, labels: Sequence[str] = (), draft: bool = False) -> Pull:
+        """Open a pull request for a branch, and put the labels on it, one after the other, as GitHub's own command
+        does. Raises InvalidInput when the branch is missing or has one already, and when a label is none."""
+        for name in labels:
+            _check_label(name)
+        pull = await self._open(branch, title, draft=draft)
+        for name in _once_each(labels):
+            try:
+                pull = await self.label(pull.number, name)
+            except GreenroomError as error:
+                cure = f"`greenroom pr label {pull.number} {shlex.quote(name)}` puts it on"
+                problem = f"pull request {pull.number} is open, without its label: {error}"
+                raise GreenroomError(f"{problem}; {cure}") from error
+        return pull
+
+    async def _open(self, branch: str, title: str, *, draft: bool) -> Pull:
         head = await self.repository.head_of(branch)
         async with self._alone():
             pulls = self.pulls()
@@ -173,7 +194,9 @@ class LocalForge:
                     )
             number = max((pull.number for pull in pulls), default=0) + 1
             title = title or branch
-            pull = Pull(number=number, branch=branch, title=title, head=head, state="open", updated_at=_now(""))
+            pull = Pull(
+                number=number, branch=branch, title=title, head=head, state="open", updated_at=_now(""), draft=draft
+            )
             return await self._tell("opened", pull)
 
     async def push(self, number: int) -> Pull:
@@ -208,6 +231,43 @@ class LocalForge:
             head = await self.repository.head_of(pull.branch)
             return await self._tell("reopened", _changed(pull, state="open", head=head))
 
+    async def label(self, number: int, name: str) -> Pull:
+        """Put a label on, also on what is closed. Raises InvalidInput when it is on already."""
+        _check_label(name)
+        async with self._alone():
+            pull = self.pull(number)
+            if _on(pull, name):
+                raise InvalidInput(f"the label {name!r} is on pull request {number} already", cure=_LIST_CURE)
+            return await self._tell("labeled", _changed(pull, labels=(*pull.labels, name)), label=name)
+
+    async def unlabel(self, number: int, name: str) -> Pull:
+        """Take a label off. Raises InvalidInput when it is not on."""
+        async with self._alone():
+            pull = self.pull(number)
+            on = _on(pull, name)
+            if not on:
+                raise InvalidInput(f"the label {name!r} is not on pull request {number}", cure=_LIST_CURE)
+            left = tuple(each for each in pull.labels if each != on)
+            return await self._tell("unlabeled", _changed(pull, labels=left), label=on)
+
+    async def draft(self, number: int, *, is_draft: bool) -> Pull:
+        """Make a draft of an open pull request, or what is ready for review. Raises InvalidInput when it is that."""
+        action, named = ("converted_to_draft", "a draft") if is_draft else ("ready_for_review", "ready for review")
+        async with self._alone():
+            pull = self._open_pull(number)
+            if pull.draft == is_draft:
+                raise InvalidInput(f"pull request {number} is {named} already", cure=_LIST_CURE)
+            return await self._tell(action, _changed(pull, draft=is_draft))
+
+    async def edit(self, number: int, title: str) -> Pull:
+        """Give it another title. Raises InvalidInput when that is empty, or the one it has."""
+        async with self._alone():
+            pull = self.pull(number)
+            if not title.strip() or title == pull.title:
+                problem = f"that is the title of pull request {number}" if title.strip() else "the title is empty"
+                raise InvalidInput(problem, cure="write another one")
+            return await self._tell("edited", _changed(pull, title=title), former_title=pull.title)
+
     def _open_pull(self, number: int) -> Pull:
         pull = self.pull(number)
         if pull.state != "open":
@@ -224,7 +284,9 @@ class LocalForge:
         finally:
             os.close(folder)
 
-    async def _tell(self, action: str, pull: Pull, before: str = "") -> Pull:
+    async def _tell(
+        self, action: str, pull: Pull, *, before: str = "", label: str = "", former_title: str = ""
+    ) -> Pull:
         """Deliver first, remember then: a delivery that failed must leave everything as it was."""
         content = payload(
             action,
@@ -236,6 +298,10 @@ class LocalForge:
             state=pull.state,
             updated_at=pull.updated_at,
             before=before,
+            labels=pull.labels,
+            draft=pull.draft,
+            label=label,
+            former_title=former_title,
         )
         await self._webhook.deliver("pull_request", msgspec.json.encode(content))
         others = [known for known in self.pulls() if known.number != pull.number]
@@ -244,7 +310,29 @@ class LocalForge:
         return pull
 
 
-def _changed(pull: Pull, **changes: str) -> Pull:
+_LIST_CURE = "`greenroom pr list` shows what is on each"
+
+
+def _check_label(name: str) -> None:
+    """Raises InvalidInput."""
+    if not name.strip() or len(name) > LABEL_LIMIT or not name.isprintable():
+        raise InvalidInput(f"{name[:LABEL_LIMIT]!r} is no label", cure=f"1 to {LABEL_LIMIT} characters, on one line")
+
+
+def _once_each(labels: Sequence[str]) -> list[str]:
+    """GitHub knows no two labels that differ in letter case only."""
+    names: dict[str, str] = {}
+    for name in labels:
+        names.setdefault(name.casefold(), name)
+    return list(names.values())
+
+
+def _on(pull: Pull, name: str) -> str:
+    """The label as it was put on, whatever its letter case; ``""`` when it is not on."""
+    return next((each for each in pull.labels if each.casefold() == name.casefold()), "")
+
+
+def _changed(pull: Pull, **changes: str | bool | tuple[str, ...]) -> Pull:
     return msgspec.structs.replace(pull, updated_at=_now(pull.updated_at), **changes)
 
 

@@ -16,6 +16,7 @@ from greenroom.cli.crds import crds
 from greenroom.cli.demo import demo
 from greenroom.cli.doctor import doctor
 from greenroom.cli.edit import apply, delete
+from greenroom.cli.explain import explain
 from greenroom.cli.logs import logs
 from greenroom.cli.look import describe, get
 from greenroom.cli.pr import pr
@@ -32,7 +33,7 @@ class _Sections(click.Group):
     sections: ClassVar[dict[str, tuple[str, ...]]] = {
         "Run": ("demo", "up", "serve"),
         "Pull requests": ("pr",),
-        "Look": ("get", "describe", "logs", "doctor"),
+        "Look": ("get", "describe", "explain", "logs", "doctor"),
         "Change": ("apply", "delete"),
         "Other": ("crds", "completion"),
     }
@@ -74,7 +75,7 @@ def completion(shell: str) -> None:
     click.echo(kind(greenroom, {}, "greenroom", "_GREENROOM_COMPLETE").source())
 
 
-for _command in (demo, up, serve, pr, get, describe, logs, doctor, apply, delete, crds):
+for _command in (demo, up, serve, pr, get, describe, explain, logs, doctor, apply, delete, crds):
     greenroom.add_command(_command)
 
 

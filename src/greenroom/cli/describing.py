@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from greenroom.cli.printers import age_of, align, to_yaml
+from greenroom.core.explanation import printable
+from greenroom.core.remembered import CLOSED, REFUSED
 from greenroom.model.manifest import Json, Manifest, get, items, kind_of, labels_of, name_of, table, text
 
 SHOWN_APART = {"apiVersion", "kind", "metadata", "status"}
-STATUS_SHOWN_APART = {"conditions", "inventory"}
+STATUS_SHOWN_APART = {"conditions", "inventory", "refused", "closed"}
+CLOSED_SHOWN = 20
 
 
 def describe_object(manifest: Manifest, events: Sequence[Manifest], now: datetime) -> str:
@@ -21,6 +24,8 @@ def describe_object(manifest: Manifest, events: Sequence[Manifest], now: datetim
         _titled("Status:", _yaml(status).splitlines()),
         _titled("Conditions:", _conditions(manifest, now)),
         _titled("Resources:", _inventory(manifest)),
+        _titled("Pull requests without an environment:", _refused(manifest)),
+        _titled("Pull requests closed:", _closed(manifest)),
         _titled("Events:", _events(events, now)),
     )
     return "\n\n".join(section for section in sections if section)
@@ -63,6 +68,28 @@ def _conditions(manifest: Manifest, now: datetime) -> list[str]:
 def _inventory(manifest: Manifest) -> list[str]:
     children = [child for child in items(manifest, "status", "inventory") if get(child, "kind")]
     return [f"{text(child, 'kind').lower()}/{text(child, 'name')}" for child in children]
+
+
+def _refused(manifest: Manifest) -> list[str]:
+    """Those that a ReviewApp's gate does not let through."""
+    refused = table(manifest, "status", REFUSED)
+    cells = [
+        [key, text(refused[key], "reason") or "-", printable(text(refused[key], "message"))]
+        for key in sorted(refused, key=_number)
+    ]
+    return _table(["PR", "REASON", "MESSAGE"], cells)
+
+
+def _closed(manifest: Manifest) -> list[str]:
+    """The newest of those that a ReviewApp remembers as closed."""
+    numbers = sorted(table(manifest, "status", CLOSED), key=_number)
+    more = len(numbers) - CLOSED_SHOWN
+    told = [*([f"… ({more} more)"] if more > 0 else []), *numbers[-CLOSED_SHOWN:]]
+    return [", ".join(told)] if numbers else []
+
+
+def _number(key: str) -> tuple[int, str]:
+    return (int(key), "") if key.isascii() and key.isdigit() else (0, key)
 
 
 def _events(events: Sequence[Manifest], now: datetime) -> list[str]:

@@ -21,7 +21,6 @@ from greenroom.cli.client import (
     named,
     together,
 )
-from greenroom.cli.describing import describe_object
 from greenroom.model.errors import Expired
 from greenroom.model.manifest import (
     EVENT,
@@ -210,6 +209,8 @@ async def _watch(cluster: KubeCluster, place: _Place, since: str, printer: _Prin
 @asynchronous
 async def describe(words: tuple[str, ...], state: str | None, namespace: str | None) -> None:
     """Tell all about objects: `describe pr/NAME`."""
+    from greenroom.cli.describing import describe_object
+
     async with connect(state, namespace) as session:
         if are_names(words):
             found: Sequence[Manifest] = [await session.cluster.get(ref) for ref in await session.refs(words)]

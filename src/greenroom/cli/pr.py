@@ -43,7 +43,7 @@ async def forge(state: str | None) -> AsyncIterator[LocalForge]:
 
 @click.group()
 def pr() -> None:
-    """Open, push to and close pull requests of the local repository.
+    """Open, push to, label, edit and close pull requests of the local repository.
 
     Each command sends the signed webhook that GitHub would send.
     """
@@ -52,12 +52,15 @@ def pr() -> None:
 @pr.command("open")
 @click.argument("branch", required=False)
 @click.option("--title", default="", help="By default the branch's name.")
+@click.option("--label", "labels", multiple=True, help="Put this label on. May be given several times.")
+@click.option("--draft", is_flag=True, help="Open it as a draft.")
 @state_option
 @asynchronous
-async def open_(branch: str | None, title: str, state: str | None) -> None:
+async def open_(branch: str | None, title: str, labels: tuple[str, ...], draft: bool, state: str | None) -> None:
     """Open a pull request for BRANCH (by default the one checked out)."""
     async with forge(state) as local:
-        _say("opened", await local.open(branch or await local.repository.current_branch(), title))
+        branch = branch or await local.repository.current_branch()
+        _say("opened", await local.open(branch, title, labels=labels, draft=draft))
 
 
 @pr.command()
@@ -90,6 +93,64 @@ async def reopen(number: int, state: str | None) -> None:
         _say("reopened", await local.reopen(number))
 
 
+@pr.command()
+@click.argument("number", type=int)
+@click.argument("label")
+@state_option
+@asynchronous
+async def label(number: int, label: str, state: str | None) -> None:
+    """Put a label on a pull request."""
+    async with forge(state) as local:
+        await local.label(number, label)
+    _say_changed(number, f"has the label {label}")
+
+
+@pr.command()
+@click.argument("number", type=int)
+@click.argument("label")
+@state_option
+@asynchronous
+async def unlabel(number: int, label: str, state: str | None) -> None:
+    """Take a label off a pull request."""
+    async with forge(state) as local:
+        await local.unlabel(number, label)
+    _say_changed(number, f"has the label {label} no more")
+
+
+@pr.command()
+@click.argument("number", type=int)
+@state_option
+@asynchronous
+async def draft(number: int, state: str | None) -> None:
+    """Make a draft of a pull request."""
+    async with forge(state) as local:
+        await local.draft(number, is_draft=True)
+    _say_changed(number, "is a draft")
+
+
+@pr.command()
+@click.argument("number", type=int)
+@state_option
+@asynchronous
+async def ready(number: int, state: str | None) -> None:
+    """Say that a draft is ready for review."""
+    async with forge(state) as local:
+        await local.draft(number, is_draft=False)
+    _say_changed(number, "is ready for review")
+
+
+@pr.command()
+@click.argument("number", type=int)
+@click.option("--title", required=True, help="The new title.")
+@state_option
+@asynchronous
+async def edit(number: int, title: str, state: str | None) -> None:
+    """Give a pull request another title."""
+    async with forge(state) as local:
+        await local.edit(number, title)
+    _say_changed(number, "has another title")
+
+
 @pr.command("list")
 @state_option
 @asynchronous
@@ -100,12 +161,21 @@ async def list_(state: str | None) -> None:
     if not pulls:
         click.echo("No pull requests yet: `greenroom pr open BRANCH` opens one.", err=True)
         return
-    rows = [[str(pull.number), pull.state, pull.branch, short(pull.head), pull.title] for pull in pulls]
-    lines, _ = align([["PR", "STATE", "BRANCH", "COMMIT", "TITLE"], *rows])
+    lines, _ = align([["PR", "STATE", "BRANCH", "COMMIT", "LABELS", "TITLE"], *map(_row, pulls)])
     click.echo("\n".join(lines))
+
+
+def _row(pull: Pull) -> list[str]:
+    state = "draft" if pull.draft and pull.state == "open" else pull.state
+    return [str(pull.number), state, pull.branch, short(pull.head), ",".join(pull.labels) or "-", pull.title]
 
 
 def _say(done: str, pull: Pull) -> None:
     click.echo(f"pull request {pull.number} {done}: {pull.branch} at {short(pull.head)}")
     if done != "closed":
         click.echo("`greenroom get prs -w` shows how its environment comes to life", err=True)
+
+
+def _say_changed(number: int, how: str) -> None:
+    click.echo(f"pull request {number} {how}")
+    click.echo(f"`greenroom explain {number}` tells whether it gets an environment", err=True)

@@ -118,11 +118,11 @@ class Knowledge:
     @classmethod
     def parse(cls, text: str) -> Knowledge | None:
         """Reads what ``str`` wrote; None for anything else, which is then as good as nothing known."""
-        head, _, tail = text.partition(" {")
+        head, brace, tail = text.partition(" {")
         time, *facts = head.split(" ")
         try:
             at = datetime.strptime(time, _TIME).replace(tzinfo=UTC)
-            more = msgspec.json.decode("{" + tail, type=_More) if tail else _More()
+            more = msgspec.json.decode("{" + tail, type=_More) if brace else _More()
             known = cls(at, frozenset(_fact(fact) for fact in facts)) if facts else None
             return known and replace(known, told=more.told, approval=more.approval, wish=more.wish)
         except (ValueError, msgspec.MsgspecError):

@@ -36,15 +36,22 @@ def _step(piece: str, text: str, reached: set[int]) -> set[int]:
     if piece == "**":
         return set(range(min(reached), len(text) + 1))
     if piece == "*":
-        return {end for start in reached for end in _until_slash(text, start)}
+        return _up_to_slashes(text, reached)
     if piece == "?":
         return {start + 1 for start in reached if start < len(text)}
     return {start + len(piece) for start in reached if text.startswith(piece, start)}
 
 
-def _until_slash(text: str, start: int) -> range:
-    slash = text.find("/", start)
-    return range(start, (len(text) if slash < 0 else slash) + 1)
+def _up_to_slashes(text: str, reached: set[int]) -> set[int]:
+    """Each part between slashes is gone through once, however many ways lead into it."""
+    found: set[int] = set()
+    covered = -1
+    for start in sorted(reached):
+        if start > covered:
+            slash = text.find("/", start)
+            covered = len(text) if slash < 0 else slash
+            found.update(range(start, covered + 1))
+    return found
 
 
 @lru_cache(maxsize=1024)

@@ -24,6 +24,9 @@ _ENV_VALUE = re.compile(r"\.(?:containers|initContainers|ephemeralContainers)\[\
 _TEXT = re.compile(
     r"\.annotations\.[^\[\]]+\Z|\Aspec\.resources\[\d+\]\.(?:data|stringData)\.[^\[\]]+\Z|" + _ENV_VALUE.pattern
 )
+_OPEN = re.compile(r"\$(?:\([^)]*)?\Z")
+"""A reference that is not complete: what follows would choose the variable. That ``$$(`` is none makes no difference
+here: it is rare, and refusing it does no harm."""
 _HASH = 8
 
 
@@ -43,7 +46,11 @@ def filled_in(name: str, value: str, filtered: str, path: str, *, before: str) -
         if found is None:
             cure = f"the filters are {SLUG}, and {SLUG} with the most characters: {{{{{name} | {SLUG} 30}}}}"
             raise InvalidInput(f"the filter {filtered[:40]!r} is not known", path=path, cure=cure)
-        return slug(value, int(found[1] or LABEL_LIMIT))
+        limit = int(found[1] or LABEL_LIMIT)
+        if limit > LABEL_LIMIT:
+            cure = f"write {LABEL_LIMIT} or less, or leave the number out"
+            raise InvalidInput(f"no name may have {limit} characters between two dots", path=path, cure=cure)
+        return slug(value, limit)
     if not _TEXT.search(path):
         raise InvalidInput(
             f"{{{{{name}}}}} is written by whoever opens a pull request, and could mean something here",
@@ -52,9 +59,9 @@ def filled_in(name: str, value: str, filtered: str, path: str, *, before: str) -
         )
     if not _ENV_VALUE.search(path):
         return value
-    if before.endswith("$"):
-        cure = "put something between them"
-        raise InvalidInput(f"a $ before {{{{{name}}}}} could make a reference of it", path=path, cure=cure)
+    if _OPEN.search(before):
+        cure = "put something between them, or close it with )"
+        raise InvalidInput(f"the $ before {{{{{name}}}}} could make a reference of it", path=path, cure=cure)
     return value.replace("$", "$$")  # Kubernetes makes one of two, and $(…) a reference
 
 

@@ -7,8 +7,8 @@ repository; identifiers are made from names, so that the same repository always 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
-from urllib.parse import urlsplit
+from collections.abc import Mapping, Sequence
+from urllib.parse import quote, urlsplit
 
 from greenroom.model.manifest import Json
 
@@ -83,12 +83,17 @@ def payload(
     state: str,
     updated_at: str,
     before: str = "",
+    labels: Sequence[str] = (),
+    draft: bool = False,
+    label: str = "",
+    former_title: str = "",
 ) -> Payload:
-    """The event for ``action``: ``opened``, ``reopened``, ``synchronize`` or ``closed``.
+    """The event for ``action``, one of ``model.pull.Action`` that GitHub has.
 
     ``html_url`` is the repository's address, as a ReviewApp names it; ``head`` the commit that ``branch`` is at, and
     ``before`` the one that a push replaced; ``state`` is ``open`` or ``closed``; ``updated_at`` like
-    ``2026-01-31T12:00:00Z``.
+    ``2026-01-31T12:00:00Z``; ``labels`` are those that are on now, ``label`` the one that was just put on or taken
+    off; ``former_title`` is what ``edited`` changed.
     """
     repository = _repository(html_url, updated_at)
     sender = repository["owner"]
@@ -111,13 +116,28 @@ def payload(
             "head": _side(repository, branch, head),
             "base": _side(repository, BASE_BRANCH, NO_COMMIT),
             **_untouched(),
+            "draft": draft,
+            "labels": [_label(repository, name) for name in labels],
         },
         "repository": repository,
         "sender": sender,
     }
-    if action == "synchronize":
-        content |= {"before": before, "after": head}
-    return content
+    return {**content, **_particulars(action, repository, head, before, label, former_title)}
+
+
+def _particulars(
+    action: str, repository: Mapping[str, Json], head: str, before: str, label: str, former_title: str
+) -> Payload:
+    """What only the events of one action have."""
+    match action:
+        case "synchronize":
+            return {"before": before, "after": head}
+        case "labeled" | "unlabeled":
+            return {"label": _label(repository, label)}
+        case "edited":
+            return {"changes": {"title": {"from": former_title}}}
+        case _:
+            return {}
 
 
 def _pull_links(repository: Mapping[str, Json], number: int, head: str) -> Payload:
@@ -146,8 +166,8 @@ def _untouched() -> Payload:
     nothing = dict.fromkeys(("merged_at", "merge_commit_sha", "assignee", "milestone", "auto_merge", "merged_by"))
     unknown = dict.fromkeys(("active_lock_reason", "mergeable", "rebaseable"))
     counts = dict.fromkeys(("comments", "review_comments", "commits", "additions", "deletions", "changed_files"), 0)
-    lists: Payload = {"assignees": [], "requested_reviewers": [], "requested_teams": [], "labels": []}
-    flags = dict.fromkeys(("draft", "merged", "maintainer_can_modify"), False)
+    lists: Payload = {"assignees": [], "requested_reviewers": [], "requested_teams": []}
+    flags = dict.fromkeys(("merged", "maintainer_can_modify"), False)
     return {
         **nothing,
         **unknown,
@@ -156,6 +176,19 @@ def _untouched() -> Payload:
         **flags,
         "author_association": "OWNER",
         "mergeable_state": "unknown",
+    }
+
+
+def _label(repository: Mapping[str, Json], name: str) -> Payload:
+    identifier = _identifier(f"{repository['html_url']} {name}")
+    return {
+        "id": identifier,
+        "node_id": f"LA_{identifier}",
+        "url": f"{repository['url']}/labels/{quote(name, safe='')}",
+        "name": name,
+        "color": "ededed",
+        "default": False,
+        "description": None,
     }
 
 
