@@ -10,13 +10,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from greenroom.flows.builds import Builds
+from greenroom.flows.commands import Commands
 from greenroom.flows.intake import Intake
 from greenroom.flows.reconcile import Reconcile
 from greenroom.local.storage.store import Store
 from greenroom.model.manifest import PR, REVIEW_APP, Kind, Manifest, Ref, name_of
 from greenroom.model.pull import Action, PullEvent, PullRequest
 from greenroom.model.watch import Scope
-from greenroom.ports import Cluster
+from greenroom.ports import Cluster, Forge
 from greenroom.runtime.informer import Informers
 
 REPOSITORY = "https://github.com/Shop/web"
@@ -79,11 +81,18 @@ class World:
     """A cluster, and the flows that keep it."""
 
     def __init__(
-        self, store: Store, informers: Informers, *, impersonating: Callable[[str], Cluster] | None = None
+        self,
+        store: Store,
+        informers: Informers,
+        *,
+        impersonating: Callable[[str], Cluster] | None = None,
+        forge: Forge | None = None,
     ) -> None:
         self.store = store
         self.informers = informers
-        self.intake = Intake(store, informers, VirtualClock())
+        self.intake = Intake(store, informers, VirtualClock(), forge=forge)
+        self.commands = Commands(store, informers, self.intake, forge)
+        self.builds = Builds(store, informers, VirtualClock())
         self.reconcile = Reconcile(
             store,
             informers,
@@ -144,12 +153,13 @@ async def world(
     running: bool = False,
     opened: Callable[..., Store] = Store.open,
     impersonating: Callable[[Store, str], Cluster] | None = None,
+    forge: Forge | None = None,
 ) -> AsyncIterator[World]:
     """``running`` runs the controller, too; ``opened`` opens another store than the ordinary one; ``impersonating``
     answers the store as a user may write to it."""
     with closing(opened(folder / "cluster.db", clock=VirtualClock())) as store:
         informers = Informers(store)
-        made = World(store, informers, impersonating=impersonating and partial(impersonating, store))
+        made = World(store, informers, impersonating=impersonating and partial(impersonating, store), forge=forge)
         for app in apps:
             await made.apply(app)
         tasks = [asyncio.create_task(informers.run())]

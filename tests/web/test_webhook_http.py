@@ -60,7 +60,7 @@ class Site:
 @asynccontextmanager
 async def site(folder: Path, **options: Any) -> AsyncIterator[Site]:
     async with world(folder, review_app(), **options) as here:
-        server = TestServer(make_app(here.intake, secrets=[SECRET]))
+        server = TestServer(make_app(here.intake, here.commands, here.builds, secrets=[SECRET]))
         async with TestClient(server) as client:
             yield Site(here, client)
 
@@ -220,4 +220,4 @@ async def test_many_deliveries_at_once_are_all_done(tmp_path: Path) -> None:
 async def test_it_does_not_start_without_a_secret(tmp_path: Path, secrets: list[bytes]) -> None:
     async with world(tmp_path) as here:
         with pytest.raises(InvalidInput):
-            make_app(here.intake, secrets=secrets)
+            make_app(here.intake, here.commands, here.builds, secrets=secrets)

@@ -28,6 +28,8 @@ from greenroom.app.lifecycle import SystemClock, background, collect_seldom, end
 from greenroom.app.log_tail import last_lines
 from greenroom.app.logs import log_to_stdout
 from greenroom.app.metrics import Latency, Metrics
+from greenroom.flows.builds import Builds
+from greenroom.flows.commands import Commands
 from greenroom.flows.gatekeeper import Gatekeeper
 from greenroom.flows.intake import Intake
 from greenroom.flows.reconcile import Reconcile
@@ -149,7 +151,9 @@ async def operator(settings: ServeSettings, connection: Connection) -> AsyncIter
         )
         _measure(metrics, informers, leader, clock, namespace=settings.namespace)
 
-        webhook = make_app(intake, secrets=settings.secrets)
+        commands = Commands(deliveries, informers, intake, forge.forge if forge is not None else None)
+        builds = Builds(deliveries, informers, clock)
+        webhook = make_app(intake, commands, builds, secrets=settings.secrets)
         probes = health.make_app(
             alive=lambda: _what_is_stuck(informers, environments),
             ready=lambda: chain(_what_is_missing(informers, needed), gateways.missing() if gateways else ()),

@@ -18,6 +18,8 @@ from greenroom.app.logs import log_to
 from greenroom.app.manifests import placed
 from greenroom.app.settings import USER_MANAGER, OneMachineSettings, Running
 from greenroom.core.gateways import class_of, is_ours, is_own_class
+from greenroom.flows.builds import Builds
+from greenroom.flows.commands import Commands
 from greenroom.flows.gatekeeper import Gatekeeper
 from greenroom.flows.intake import Intake
 from greenroom.flows.reconcile import Reconcile
@@ -112,7 +114,9 @@ async def one_machine(settings: OneMachineSettings, objects: Sequence[Manifest])
         intake = Intake(store, informers, clock, forge=forge.forge if forge is not None else None)
         gatekeeper = Gatekeeper(intake, informers)
 
-        webhook = make_app(intake, secrets=[state.webhook_secret()])
+        commands = Commands(store, informers, intake, forge.forge if forge is not None else None)
+        builds = Builds(store, informers, clock)
+        webhook = make_app(intake, commands, builds, secrets=[state.webhook_secret()])
         webhook_port = await stack.enter_async_context(serving(webhook, settings.webhook_port, option="--webhook-port"))
         webhook_url = f"http://{LOCAL}:{webhook_port}"
         token = state.api_token()

@@ -27,7 +27,7 @@ from greenroom.model.manifest import (
 from greenroom.model.pull import Build
 
 BUILD_ANNOTATION = "greenroom.dev/build"
-"""``succeeded`` or ``failed``, the commit, when it was heard of, and the address of the build's page if there is one."""
+"""``succeeded`` or ``failed``, the commit, when it was heard of, and the address of the build's page, if it has one."""
 BUILD_FAILED = "BuildFailed"
 
 _OWNERS = 3

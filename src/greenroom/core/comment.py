@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from greenroom.core import health
 from greenroom.core.markdown import code, fence, link, printable
@@ -21,6 +22,7 @@ from greenroom.model.manifest import Manifest, Ref, condition_of, name_of, ref_o
 LENGTH_LIMIT = 65_536
 """Characters in a comment: GitHub refuses longer ones ("body is too long (maximum is 65536 characters)")."""
 LOG_LINES = 20
+_ANSWER_LINES = 60
 _LINE_LIMIT = 300
 _MESSAGE_LIMIT = 700
 _NAME_LIMIT = 300
@@ -43,16 +45,38 @@ def marker(ref: Ref) -> str:
     return f"<!-- greenroom: {_NO_NAME.sub('_', f'{ref.namespace}/{ref.name}')} -->"
 
 
-def comment(pr: Manifest, phase: Phase, *, log: Sequence[str] = (), why: str = "") -> str:
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """To ``/preview`` and a ``word`` of somebody's: a note in our words, and lines that are shown as they are."""
+
+    word: str
+    by: str
+    note: str = ""
+    lines: Sequence[str] = ()
+
+
+def comment(pr: Manifest, phase: Phase, *, log: Sequence[str] = (), why: str = "", answer: Answer | None = None) -> str:
     """``log`` is the end of what the container that failed has printed. ``why`` tells why an environment was removed
     though its pull request is still open."""
     title = f"**Preview environment {code(name_of(pr), limit=_NAME_LIMIT)}: {phase.value}**"
     facts = "\n".join(f"- {fact}" for fact in _facts(pr, phase))
-    return "\n\n".join(filter(None, [f"{marker(ref_of(pr))}\n{title}", facts, *_SAID[phase](pr, log, why)])) + "\n"
+    said = [f"{marker(ref_of(pr))}\n{title}", facts, *_SAID[phase](pr, log, why), *_answer(answer)]
+    return "\n\n".join(filter(None, said)) + "\n"
+
+
+def _answer(answer: Answer | None) -> Iterator[str]:
+    if answer is None:
+        return
+    question = code(f"/preview {answer.word}".strip(), limit=_NAME_LIMIT)
+    note = _foreign(answer.note, _MESSAGE_LIMIT)
+    yield f"{question}, asked by {code(answer.by, limit=_NAME_LIMIT) or 'somebody'}{f': {note}' if note else ''}"
+    lines = scrub(printable("\n".join(answer.lines))).strip("\n").split("\n")
+    if any(line.strip() for line in lines):
+        yield fence(lines, lines_limit=_ANSWER_LINES, line_limit=_LINE_LIMIT)
 
 
 def _facts(pr: Manifest, phase: Phase) -> Iterator[str]:
-    if phase in (Phase.REMOVING, Phase.REMOVED):
+    if phase in (Phase.REMOVING, Phase.REMOVED, Phase.NONE):
         return
     if url := text(pr, "status", "url"):
         yield f"Address: {link(url)}"
@@ -106,6 +130,10 @@ def _removed(_: Manifest, __: Sequence[str], why: str) -> Iterator[str]:
     yield f"The pull request goes on without it: {told}" if told else "Everything that belonged to it is gone."
 
 
+def _none(_: Manifest, __: Sequence[str], why: str) -> Iterator[str]:
+    yield _foreign(why, _MESSAGE_LIMIT)
+
+
 _SAID: Mapping[Phase, Callable[[Manifest, Sequence[str], str], Iterator[str]]] = {
     Phase.STARTING: _starting,
     Phase.WAITING_FOR_IMAGE: _waiting_for_image,
@@ -114,6 +142,7 @@ _SAID: Mapping[Phase, Callable[[Manifest, Sequence[str], str], Iterator[str]]] =
     Phase.FAILED: _failed,
     Phase.REMOVING: _removing,
     Phase.REMOVED: _removed,
+    Phase.NONE: _none,
 }
 
 

@@ -50,6 +50,18 @@ def culprit(pr: Manifest, owned: Owned) -> tuple[str, str] | None:
     return (pod_name, container) if suspicion else None
 
 
+def spokesman(pr: Manifest, owned: Owned) -> tuple[str, str] | None:
+    """Pod and container whose log is of most interest: who is to blame, or else the first container of the newest pod;
+    None while there is none."""
+    found = culprit(pr, owned)
+    pods = [
+        (text(pod, "metadata", "creationTimestamp"), name_of(pod), text(pod, "spec", "containers", 0, "name"))
+        for pod in _pods(uid_of(pr), owned, _OWNER_CHAIN)
+    ]
+    newest = max(pods, default=None)
+    return found or (newest and newest[1:])
+
+
 def _pods(uid: str, owned: Owned, depth: int) -> Iterator[Manifest]:
     for child in owned(uid) if depth else ():
         if kind_of(child) != POD:

@@ -9,6 +9,7 @@ import re
 from enum import Enum
 
 from greenroom.core import health
+from greenroom.core.asking import Asked
 from greenroom.core.events import gist
 from greenroom.core.plan import digest
 from greenroom.core.status import FAILURES, READY
@@ -19,7 +20,8 @@ _IMAGE = re.compile(r"waiting for image (\S+?)(?=: |; |$)")
 
 
 class Phase(Enum):
-    """``UNANSWERED`` is ready as far as the cluster says, but the address has not answered with the commit yet."""
+    """``UNANSWERED`` is ready as far as the cluster says, but the address has not answered with the commit yet;
+    ``NONE`` is of a pull request that has no environment."""
 
     STARTING = "starting"
     WAITING_FOR_IMAGE = "waiting for its image"
@@ -28,6 +30,7 @@ class Phase(Enum):
     FAILED = "failed"
     REMOVING = "being removed"
     REMOVED = "removed"
+    NONE = "none"
 
 
 FINAL = frozenset({Phase.READY, Phase.FAILED, Phase.REMOVED})
@@ -76,12 +79,13 @@ def image_of(pr: Manifest) -> str:
 
 
 def gist_of(pr: Manifest, phase: Phase) -> str:
-    """A short hash that changes when there is news: not with counts, times, or the way in which it goes on."""
+    """A short hash that changes when there is news: not with counts, times, or the way in which it goes on. What
+    follows a dot is about the question that somebody asked (``core.asking``)."""
     about: dict[Phase, str] = {
         Phase.WAITING_FOR_IMAGE: image_of(pr),
         Phase.FAILED: "\n".join(gist(condition_of(pr, READY))),
     }
-    return digest(
+    said = digest(
         {
             "phase": phase.value,
             "commit": text(pr, "spec", "headCommitRef"),
@@ -89,3 +93,5 @@ def gist_of(pr: Manifest, phase: Phase) -> str:
             "about": about.get(phase, ""),
         }
     )
+    asked = Asked.of(pr)
+    return f"{said}.{asked.id}" if asked is not None else said

@@ -85,9 +85,15 @@ def _comment_wait(news: News, told: Told, now: datetime) -> float | None:
     """Seconds until the comment is to be written, None when it says it already. Nobody's deletion is fought over."""
     if told.deleted or told.said == news.gist:
         return None
+    if _question(news.gist) not in ("", _question(told.said)):
+        return 0.0  # somebody waits for the answer
     if told.commit != news.commit:
         return _first_wait(news)
     return max(_steady_wait(news), _quiet_wait(told, now))
+
+
+def _question(gist: str) -> str:
+    return gist.partition(".")[2]
 
 
 def _begin_wait(news: News, told: Told) -> float | None:

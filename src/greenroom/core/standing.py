@@ -119,9 +119,21 @@ def _known(told: Told, before: Sequence[Knowledge | None], gate: Gate) -> Knowle
         known = Knowledge.of(told.event)
         approval = approval_of(told.event, gate) if told.is_trusted else None
         found.append(known.with_marks(approval=approval, wish=asks_anew(told.event, gate)))
+    wish = _about_what_was_known(told.wish, found)
     if told.present is not None:
-        return join_seen(Knowledge.of(told.present), *found).with_marks(wish=told.wish)
-    return join(*found).with_marks(wish=told.wish) if found else None
+        known = join_seen(Knowledge.of(told.present), *found)
+        return known.with_marks(wish=wish and (wish if wish.commit else _about(wish, known)))
+    return join(*found).with_marks(wish=wish) if found else None
+
+
+def _about_what_was_known(wish: Mark | None, found: Sequence[Knowledge]) -> Mark | None:
+    """Who asks for an environment approves the commit that he saw, and not one that is pushed right after."""
+    before = [each for each in found if wish is not None and each.at <= wish.at]
+    return wish and (_about(wish, join(*before)) if before else wish)
+
+
+def _about(wish: Mark, known: Knowledge) -> Mark:
+    return Mark(wish.at, wish.what, known.head, wish.by)
 
 
 def answer_of(app: Manifest, pr: Manifest) -> Admission | Refusal | Undecided | None:

@@ -115,7 +115,7 @@ class Intake:
         """
         await self.synced()
         repository, number = event.pull.repository, event.pull.number
-        if not self._apps_of(repository):
+        if not self.review_apps_of(repository):
             self._check_that_none_is_missed(repository)
             return ()
         # What a reading says needs no other one.
@@ -126,7 +126,7 @@ class Intake:
     async def _is_trusted(self, event: PullEvent) -> bool:
         """Whether a label of approval counts. Where nobody can be asked, the forge let the sender put it on."""
         repository = event.pull.repository
-        if not any(self._approves(app, event) for app in self._apps_of(repository)):
+        if not any(self._approves(app, event) for app in self.review_apps_of(repository)):
             return True
         if not self._pulls.can_ask(repository):
             return True
@@ -150,7 +150,7 @@ class Intake:
         """The ReviewApps of a repository that has moved are for it at its new address, too. Raises ClusterError."""
         await self.synced()
         outcomes = []
-        for app in self._apps_of(move.former):
+        for app in self.review_apps_of(move.former):
             named = text(self._informers.get(app), "spec", "githubRepository")
             status: Manifest = {"repository": {"named": named, "address": move.repository}}
             self._informers.observe(await self._cluster.patch_status(app, status))
@@ -185,7 +185,7 @@ class Intake:
         outcomes: list[Outcome] = []
         failures: list[ClusterError] = []
         async with self._turn(told):
-            for app in self._apps_of(told.repository):
+            for app in self.review_apps_of(told.repository):
                 try:
                     outcome = await self._settle(app, told)
                     outcomes.extend([outcome] if outcome else [])
@@ -203,7 +203,8 @@ class Intake:
             message = f"no ReviewApp of {repository} is known, and new ones cannot be seen now: {cause}"
             raise Unavailable(message, retry_after=SYNC_SECONDS)
 
-    def _apps_of(self, repository: str) -> list[Ref]:
+    def review_apps_of(self, repository: str) -> list[Ref]:
+        """Those that are known, at its present address."""
         wanted = canonical(repository)
         return sorted(
             ref_of(app) for app in self._informers.list(REVIEW_APP) if canonical(repository_of(app)) == wanted

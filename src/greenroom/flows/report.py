@@ -15,11 +15,14 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from greenroom.core.comment import comment
-from greenroom.core.culprit import culprit
+from greenroom.core.asking import ASKED_ANNOTATION, EXPLAIN, LOGS, Asked, note_of
+from greenroom.core.comment import Answer, comment
+from greenroom.core.culprit import culprit, spokesman
+from greenroom.core.explanation import explanation
 from greenroom.core.gate import canonical
 from greenroom.core.ordering import OBSERVED
 from greenroom.core.phases import Phase, gist_of, phase_of, reason_of
+from greenroom.core.relations import review_app_of
 from greenroom.core.report import FIRST_SECONDS, News, Plan, plan, pr_of_environment
 from greenroom.flows.answers import Answers, Place, pull_number
 from greenroom.flows.farewell import WRITE_DEPLOYMENTS, WRITE_PULLS, Farewells, Gone
@@ -246,8 +249,19 @@ class Reports:
 
     async def _comment(self, pr: Manifest, place: Place, news: News) -> None:
         lines = await self._last_lines(pr) if news.phase is Phase.FAILED else ()
-        body = comment(pr, news.phase, log=lines)
+        body = comment(pr, news.phase, log=lines, answer=await self._answer(pr))
         await self._answers.comment(place, pr, body, commit=news.commit, gist=news.gist)
+
+    async def _answer(self, pr: Manifest) -> Answer | None:
+        asked = Asked.of(pr)
+        if asked is None:
+            return None
+        lines: tuple[str, ...] = ()
+        if asked.word == EXPLAIN:
+            lines = explanation(self._informers.get(review_app_of(pr)) or {}, pr, pull_number(pr))
+        elif asked.word == LOGS:
+            lines = await self._log(pr, spokesman(pr, self._informers.owned)) or ("nothing was printed",)
+        return Answer(asked.word, asked.by, asked.note or note_of(pr, asked.word), lines)
 
     async def _begin(self, pr: Manifest, place: Place, news: News) -> None:
         await self._answers.begin(place, self._newest(pr), commit=news.commit)
@@ -270,7 +284,9 @@ class Reports:
 
     async def _last_lines(self, pr: Manifest) -> tuple[str, ...]:
         """Of the container that failed. They are worth a try, and no more."""
-        found = culprit(pr, self._informers.owned)
+        return await self._log(pr, culprit(pr, self._informers.owned))
+
+    async def _log(self, pr: Manifest, found: tuple[str, str] | None) -> tuple[str, ...]:
         if self._logs is None or found is None:
             return ()
         try:
@@ -353,8 +369,13 @@ def _is_delivered(pr: Manifest) -> bool:
 def _told_of(pr: Manifest) -> tuple[Json, ...]:
     """What may make a difference to what is told. What we record ourselves does not."""
     status = {name: value for name, value in table(pr, "status").items() if name not in ("report", "inventory")}
-    metadata = table(pr, "metadata")
-    return (status, table(pr, "spec"), *(metadata.get(name) for name in ("uid", "generation", "deletionTimestamp")))
+    metadata, asked = table(pr, "metadata"), annotations_of(pr).get(ASKED_ANNOTATION)
+    return (
+        status,
+        table(pr, "spec"),
+        asked,
+        *(metadata.get(name) for name in ("uid", "generation", "deletionTimestamp")),
+    )
 
 
 def _age(pr: Manifest, now: datetime) -> float:

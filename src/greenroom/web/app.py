@@ -23,6 +23,8 @@ from aiohttp import web
 
 from greenroom.core.payloads import Content, Ignored
 from greenroom.core.webhook import BODY_LIMIT, SIGNATURE_HEADER, BadSignature, Malformed, Secrets, parse, verify
+from greenroom.flows.builds import Builds
+from greenroom.flows.commands import Commands
 from greenroom.flows.intake import Intake, Outcome
 from greenroom.model.errors import ClusterError
 from greenroom.model.manifest import Json
@@ -42,12 +44,12 @@ _DELIVERY = re.compile(r"[^0-9A-Za-z-]")
 log = structlog.get_logger(__name__)
 
 
-def make_app(intake: Intake, *, secrets: Sequence[bytes]) -> web.Application:
+def make_app(intake: Intake, commands: Commands, builds: Builds, *, secrets: Sequence[bytes]) -> web.Application:
     """Serves ``POST /webhooks``, ``GET /healthz`` (alive) and ``GET /readyz`` (deliveries can be handled).
 
     Raises InvalidInput when there is no secret, or an empty one.
     """
-    receiver = _Receiver(intake, Secrets(tuple(secrets)))
+    receiver = _Receiver(intake, commands, builds, Secrets(tuple(secrets)))
     app = web.Application()
     app.router.add_get("/", _index)
     app.router.add_get("/healthz", _alive)
@@ -65,8 +67,10 @@ async def _alive(_: web.Request) -> web.Response:
 
 
 class _Receiver:
-    def __init__(self, intake: Intake, secrets: Secrets) -> None:
+    def __init__(self, intake: Intake, commands: Commands, builds: Builds, secrets: Secrets) -> None:
         self._intake = intake
+        self._commands = commands
+        self._builds = builds
         self._secrets = secrets
         self._bodies = Bodies(limit=BODY_LIMIT, seconds=BODY_SECONDS, patience=ROOM_SECONDS)
 
@@ -110,8 +114,14 @@ class _Receiver:
                     return await _done(self._intake.handle(content), content.pull.repository, what)
             case Move():
                 return await _done(self._intake.move(content), content.former, {"moved_to": content.repository})
-            case Command() | Build():
-                return _answer(200, ignored="nothing is done about it yet")
+            case Command():
+                what = {"command": content.word or "preview"}
+                named = f"{content.repository}/pull/{content.number}"
+                with structlog.contextvars.bound_contextvars(pull_request=named):
+                    return await _done(self._commands.handle(content), content.repository, what)
+            case Build():
+                what = {"commit": content.commit[:7], "build": "succeeded" if content.succeeded else "failed"}
+                return await _done(self._builds.handle(content), content.repository, what)
 
 
 async def _done(work: Awaitable[Sequence[Outcome]], repository: str, what: Mapping[str, str]) -> web.Response:
