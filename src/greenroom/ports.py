@@ -45,6 +45,10 @@ class Cluster(Protocol):
     async def resource(self, kind: Kind) -> Resource:
         """How ``kind`` is served. Raises UnknownKind."""
 
+    async def authorize(self, verb: str, kind: Kind, namespace: str) -> None:
+        """Raises Forbidden, with the permission, unless whoever asks may do ``verb`` to whatever objects of the kind
+        there. The answer may be a minute old."""
+
     async def get(self, ref: Ref) -> Manifest:
         """Raises NotFound."""
 

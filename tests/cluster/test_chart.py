@@ -35,6 +35,7 @@ from greenroom.model.manifest import (
     Kind,
     Manifest,
     Ref,
+    condition_of,
     items,
     kind_of,
     labels_of,
@@ -43,6 +44,7 @@ from greenroom.model.manifest import (
     table,
     text,
 )
+from greenroom.model.mesh import GATEWAY_ROUTE
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTATION = (ROOT / "README.md").read_text() + (ROOT / "docs" / "install.md").read_text()
@@ -387,6 +389,34 @@ async def test_the_operator_keeps_an_environment_with_the_rights_of_the_chart(
         for kind in (PR, CONFIG_MAP, SECRET, DEPLOYMENT):
             await gone(cluster, Ref(kind, namespace, "shop-pr1" if kind == PR else "pr1"))
         assert not [line for line in operator.said() if "may not" in str(line)]
+    helm.uninstall(kubernetes)
+
+
+async def test_where_the_operator_may_make_nothing_no_review_app_takes_over_what_is_there(
+    binaries: Path, tmp_path: Path, kubernetes: Kubernetes, cluster: KubeCluster, namespace: str
+) -> None:
+    """It may patch App Mesh's objects everywhere, to let go of those that App Mesh's controller holds."""
+    helm = Helm(binaries / "helm", tmp_path, f"greenroom-{secrets.token_hex(3)}", namespace)
+    helm.install({}, kubernetes)
+    installed = Installation(cluster, namespace, tmp_path, kubernetes, account=helm.release)
+    action: Json = {"target": {"virtualService": {"virtualServiceRef": {"name": "shop"}}}}
+    route: Json = {"httpRoute": {"action": action, "match": {"prefix": "/theirs"}}}
+    theirs = {**head(GATEWAY_ROUTE, namespace, "pr1"), "spec": route}
+    before = await cluster.apply(theirs, manager="another team")
+    ours: Json = {"httpRoute": {"action": action, "match": {"hostname": {"exact": "pr1.example.com"}}}}
+    await installed.template({**head(GATEWAY_ROUTE, "", "pr{{PR_NUMBER}}"), "spec": ours})
+    told = f"{namespace}:{helm.release} may not create gatewayroutes.appmesh.k8s.aws in namespace {namespace}"
+
+    async def is_told() -> bool:
+        ready = condition_of(await cluster.get(Ref(PR, namespace, "shop-pr1")), "Ready")
+        return text(ready, "reason") == "MissingPermission" and told in text(ready, "message")
+
+    async with installed.replica() as operator:
+        await operator.deliver(installed.repository, "opened", 1, A, 0)
+        await eventually("what is missing is told", is_told)
+        await operator.deliver(installed.repository, "closed", 1, A, 1)
+        await gone(cluster, Ref(PR, namespace, "shop-pr1"))
+    assert await cluster.get(ref_of(before)) == before
     helm.uninstall(kubernetes)
 
 

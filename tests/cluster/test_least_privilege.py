@@ -259,7 +259,7 @@ async def test_a_right_to_write_that_is_missing_is_named(place: Operated) -> Non
     await place.grant(*LOOK, WRITE_CONFIG_MAPS)
     await place.template()
     await place.deliver("opened")
-    told = (f"may not patch deployments.apps in namespace {place.namespace}", "apiGroups: [apps]")
+    told = (f"may not create deployments.apps in namespace {place.namespace}", "apiGroups: [apps]")
     await eventually("the condition tells", lambda: place.lacks(*told))
     await eventually("the other object is there", lambda: exists(place.cluster, place.config_map))
 
@@ -270,7 +270,7 @@ async def test_a_review_app_with_an_account_gets_no_more_than_that_may(place: Op
     await place.grant(WRITE_CONFIG_MAPS, to=PREVIEWS)
     await place.template(serviceAccountName=PREVIEWS)
     await place.deliver("opened")
-    told = (f"{user(place.namespace, PREVIEWS)} may not patch deployments.apps in namespace {place.namespace}",)
+    told = (f"{user(place.namespace, PREVIEWS)} may not create deployments.apps in namespace {place.namespace}",)
     await eventually("the condition tells", lambda: place.lacks(*told))
     assert await exists(place.cluster, place.config_map)
     assert not await exists(place.cluster, place.deployment)
@@ -323,7 +323,7 @@ async def test_a_replica_for_one_namespace_needs_nothing_outside_of_it(
     place = Place(cluster, namespace)
     async with installed.replica() as replica:
         await replica.deliver(repository(namespace), "opened", 7, A, 0)
-        told = f"{user(namespace, PREVIEWS)} may not patch deployments.apps in namespace {namespace}"
+        told = f"{user(namespace, PREVIEWS)} may not create deployments.apps in namespace {namespace}"
         await eventually("the condition tells", lambda: place.lacks(told))
         assert await exists(cluster, place.config_map)
         await grant(cluster, namespace, PREVIEWS, WRITE_CONFIG_MAPS, WRITE_DEPLOYMENTS)

@@ -249,6 +249,11 @@ class ClusterContract:
         with pytest.raises(UnknownKind):
             await cluster.list(kind, namespace=namespace)
 
+    async def test_whoever_may_do_everything_is_told_so(self, cluster: Cluster, namespace: str) -> None:
+        await cluster.authorize("create", SECRET, namespace)
+        with pytest.raises(UnknownKind):
+            await cluster.authorize("create", Kind("apps", "v1", "Deploymnt"), namespace)
+
     # Lists
 
     async def test_a_list_holds_one_namespace_or_all(self, cluster: Cluster, namespace: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from structlog.testing import capture_logs
 from tests.flows.watched import APP, OWN, Watched, missing, watched
-from tests.flows.world import NAMESPACE, config_map, deployment, made, pr_object, review_app, settled, world
+from tests.flows.world import NAMESPACE, B, config_map, deployment, made, pr_object, review_app, settled, world
 from tests.virtual import virtual_time
 
 from greenroom.adapters.writes import Counted
@@ -27,11 +27,19 @@ class Account:
         self.wrote: set[tuple[str, str, str]] = set()
         self.refused: set[str] = set()
         self.tried = 0
+        self.asked = 0
+        self.may_create = True
 
     def __call__(self, store: Store, user: str) -> Cluster:
         account = self
 
         class Writer(Counted):
+            async def authorize(self, verb: str, kind: Kind, namespace: str) -> None:
+                account.asked += 1
+                assert (verb, namespace) == ("create", NAMESPACE)
+                if not account.may_create:
+                    raise missing(verb, "configmaps", user=user)
+
             async def apply(self, manifest: Manifest, *, manager: str, force: bool = True) -> Manifest:
                 account.check(user, "patch")
                 return await super().apply(manifest, manager=manager, force=force)
@@ -181,3 +189,25 @@ async def test_an_account_that_may_not_is_named_and_nothing_is_written_in_our_ow
         assert set(await here.objects("ConfigMap")) == set()
         account.refused = set()
         await here.until("True", within=75)
+
+
+@virtual_time
+async def test_an_account_that_may_not_make_an_object_takes_over_none_that_is_there(tmp_path: Path) -> None:
+    account = Account()
+    account.may_create = False
+    async with world(tmp_path, with_account(config_map()), running=True, impersonating=account) as here:
+        theirs = await here.apply(config_map("pr7", whose="theirs"))
+        await made(here)
+        condition = await here.condition("Applied")
+        assert condition["reason"] == "MissingPermission"
+        assert f"{USER} may not create configmaps in namespace {NAMESPACE}" in condition["message"]
+        assert (await here.objects("ConfigMap"))["pr7"] == theirs
+
+        account.may_create = True
+        await here.until("True", within=75)
+        asked = account.asked
+        await here.apply(config_map("pr7", commit="somebody else's"))
+        await here.apply(pr_object(B))
+        await asyncio.sleep(1800)
+        assert (await here.objects("ConfigMap"))["pr7"]["data"] == {"commit": B}
+        assert account.asked == asked

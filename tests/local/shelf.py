@@ -77,6 +77,9 @@ class Shelf:
         self.objects[ref_of(manifest)] = manifest
         return manifest
 
+    async def authorize(self, verb: str, kind: Kind, namespace: str) -> None:
+        raise NotImplementedError  # the API answers it itself
+
     async def adopt(self, manifest: Manifest, *, manager: str, former: str) -> Manifest:
         raise NotImplementedError  # the API has no such request
 

@@ -130,6 +130,9 @@ class ModelCluster:
     async def resource(self, kind: Kind) -> Resource:
         _not_asked()
 
+    async def authorize(self, verb: str, kind: Kind, namespace: str) -> None:
+        _not_asked()
+
     async def get(self, ref: Ref) -> Manifest:
         raise NotFound(str(ref))
 

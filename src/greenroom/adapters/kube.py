@@ -17,6 +17,7 @@ from greenroom.adapters.kube_apply import MERGE_PATCH, Application
 from greenroom.adapters.kube_connection import Connection
 from greenroom.adapters.kube_discovery import AGGREGATED, Discovery, resources_of
 from greenroom.adapters.kube_http import ApiServer, decode, split_lines
+from greenroom.adapters.kube_rights import Rights
 from greenroom.model.errors import ClusterError, Expired, Invalid, Unavailable, UnknownKind
 from greenroom.model.manifest import POD, Json, Kind, Manifest, Ref, items, number, ref_of, table, text, uid_of
 from greenroom.model.watch import Change, Listing, Resource, WatchEvent
@@ -38,6 +39,7 @@ class KubeCluster:
     def __init__(self, connection: Connection, *, timeout: float = 30.0, watch_seconds: int = WATCH_SECONDS) -> None:
         self._server = ApiServer(connection, timeout=timeout)
         self._discovery = Discovery(self._discover)
+        self._rights = Rights()
         self._timeout = timeout
         self._watch_seconds = watch_seconds
 
@@ -71,6 +73,10 @@ class KubeCluster:
 
     async def resource(self, kind: Kind) -> Resource:
         return await self._discovery.find(kind)
+
+    async def authorize(self, verb: str, kind: Kind, namespace: str) -> None:
+        async with self._served(kind) as resource:
+            await self._rights.check(self._server, verb, resource, namespace)
 
     async def get(self, ref: Ref) -> Manifest:
         async with self._served(ref.kind) as resource:

@@ -25,6 +25,9 @@ class _Passing:
     async def resource(self, kind: Kind) -> Resource:
         return await self._cluster.resource(kind)
 
+    async def authorize(self, verb: str, kind: Kind, namespace: str) -> None:
+        await self._cluster.authorize(verb, kind, namespace)
+
     async def get(self, ref: Ref) -> Manifest:
         return await self._cluster.get(ref)
 

@@ -44,9 +44,11 @@ from greenroom.model.manifest import (
     Kind,
     Manifest,
     Ref,
+    controller_of,
     is_deleting,
     kind_of,
     ref_of,
+    text,
     uid_of,
 )
 from greenroom.model.watch import Scope
@@ -273,6 +275,10 @@ class Children:
             blocked = await self._belongs_to_others(manifest)
             if blocked is not None:
                 return blocked
+        if not self._is_own(manifest):
+            # An object that is there is written over with ``patch``, which we may have where we may make nothing: the
+            # chart grants it of App Mesh's kinds everywhere. It would become the environment's, and go with it.
+            await writer.authorize("create", kind_of(manifest), ref_of(manifest).namespace)
         try:
             if is_known:
                 stored = await writer.apply(manifest, manager=MANAGER)
@@ -286,6 +292,11 @@ class Children:
         finally:
             self._writing = False
         return Record.of(manifest, stored)
+
+    def _is_own(self, manifest: Manifest) -> bool:
+        """Whether it is there as an object of its environment."""
+        owner = controller_of(self._informers.get(ref_of(manifest)) or {})
+        return bool(owner) and text(owner, "uid") == text(controller_of(manifest), "uid")
 
     async def _belongs_to_others(self, manifest: Manifest) -> Unwatched | None:
         """Whether the name is taken. Of other kinds the API server tells when it is; here that would be too late."""

@@ -83,6 +83,7 @@ def _object_routes(handlers: Handlers) -> list[web.RouteDef]:
     routes = [
         web.get("/api/{version:v1}/namespaces/{namespace}/{plural:pods}/{name}/log", handlers.logs, allow_head=False)
     ]
+    routes.append(web.post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", handlers.review_access))
     for root in ("/api/{version}", "/apis/{group}/{version}"):
         for collection in (f"{root}/{{plural}}", f"{root}/namespaces/{{namespace}}/{{plural}}"):
             one = f"{collection}/{{name}}"
