@@ -82,6 +82,10 @@ VALUES: dict[str, Manifest] = {
         "networkPolicy": {"enabled": True},
         "podLabels": {"team": "platform"},
         "podAnnotations": {"example.com/mesh": "disabled"},
+        "github": {
+            "token": {"secret": "github", "key": "token"},
+            "webhookURL": "https://greenroom.example.com/webhooks",
+        },
         "nodeSelector": {"kubernetes.io/os": "linux"},
         "tolerations": [{"key": "spot", "operator": "Exists"}],
     },
@@ -159,6 +163,9 @@ def test_the_chart_has_the_version_of_the_program() -> None:
             "/environments/extraRules/0/resources/0': '*' does not match",
         ),
         ({"urlScheme": "ftp"}, "/urlScheme"),
+        ({"github": {"token": {"secret": "a"}, "app": {"secret": "b", "id": "1"}}}, "name either token.secret or app"),
+        ({"github": {"app": {"secret": "b"}}}, "github.app.id: say the App's id"),
+        ({"github": {"url": "https://github.com/acme"}}, "/github/url"),
     ],
 )
 def test_wrong_values_are_refused_by_name(helm: Helm, values: Manifest, told: str) -> None:
@@ -354,12 +361,15 @@ async def test_an_installed_operator_may_do_what_it_needs_and_no_more(
             assert await operator.allows("patch", "apps", "deployments", environments)
             assert await operator.allows("delete", "appmesh.k8s.aws", "gatewayroutes", environments)
             assert await operator.allows("watch", "", "secrets", environments)
-            assert not await operator.allows("delete", "", "pods", environments)
+            assert await operator.allows("delete", "", "pods", environments)
+            assert await operator.allows("get", "", "pods/log", environments)
+            assert not await operator.allows("create", "", "pods", environments)
             assert not await operator.allows("watch", "", "secrets")
             assert not await operator.allows("get", "", "secrets", namespace)
 
             assert await operator.allows("watch", "apps", "deployments", team)
             assert not await operator.allows("patch", "apps", "deployments", team)
+            assert not await operator.allows("delete", "", "pods", team)
             assert await operator.allows("impersonate", "", "serviceaccounts", team, "previews")
             assert not await operator.allows("impersonate", "", "serviceaccounts", team, "default")
             assert not await operator.allows("impersonate", "", "serviceaccounts", environments, "default")

@@ -67,11 +67,21 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{- end }}
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch]
+  verbs: [get, list, watch{{ if has "delete" $verbs }}, delete{{ end }}] # to replace one whose image has come
+- apiGroups: [""]
+  resources: [pods/log]
+  verbs: [get] # the last lines are told on the pull request
 - apiGroups: [apps]
   resources: [controllerrevisions, replicasets]
   verbs: [get, list, watch]
 - apiGroups: [discovery.k8s.io]
   resources: [endpointslices]
   verbs: [get, list, watch]
+{{- end }}
+
+{{- /* The Secret with the credentials for GitHub, and what of it is where. */}}
+{{- define "greenroom.github" -}}
+{{- if and .Values.github.token.secret .Values.github.app.secret }}{{ fail "github: name either token.secret or app.secret" }}{{ end -}}
+{{- if and .Values.github.app.secret (not .Values.github.app.id) }}{{ fail "github.app.id: say the App's id, or its client id" }}{{ end -}}
+{{- if .Values.github.token.secret }}token{{ else if .Values.github.app.secret }}app{{ end -}}
 {{- end }}

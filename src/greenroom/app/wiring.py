@@ -8,7 +8,6 @@ import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 
 from greenroom.adapters.ads import AdsServer
 from greenroom.app.forging import forging
@@ -125,8 +124,12 @@ async def one_machine(settings: OneMachineSettings, objects: Sequence[Manifest])
 
         parts = [informers.run, routes.run, reconcile.run, gatekeeper.run, gateways.run, workloads.run]
         if forge is not None:
-            logs = last_lines(workloads.logs)
-            parts.append(partial(forge.keep, store, informers, intake, clock, logs=logs))
+            service, logs = forge, last_lines(workloads.logs)
+
+            async def tell() -> None:
+                await service.keep(store, informers, intake, clock, logs=logs)
+
+            parts.append(tell)
         await stack.enter_async_context(background(*parts))
         await informers.synced()
         await _until_gateways_serve(informers)
