@@ -69,6 +69,10 @@ class Replica:
         """Send a webhook. Raises GreenroomError when it is not answered with 2xx."""
         await deliver(f"http://127.0.0.1:{self._ports['webhook']}", repository, action, number, head, minute)
 
+    async def send(self, event: str, payload: bytes) -> None:
+        """Send a webhook. Raises GreenroomError when it is not answered with 2xx."""
+        await Webhook(f"http://127.0.0.1:{self._ports['webhook']}/webhooks", SECRET.encode()).deliver(event, payload)
+
     async def probe(self, path: str) -> int:
         return (await self._get("health", path))[0]
 
@@ -153,8 +157,8 @@ class Installation:
         await self.cluster.apply(app, manager=MANAGER)
 
     @asynccontextmanager
-    async def replica(self, *, ready: bool = True, ads_port: int = 0) -> AsyncIterator[Replica]:
-        """Envoys find it at ``ads_port``."""
+    async def replica(self, *options: str, ready: bool = True, ads_port: int = 0) -> AsyncIterator[Replica]:
+        """Envoys find it at ``ads_port``; ``options`` are further ones of the command."""
         ports = dict(zip(("webhook", "metrics", "health", "admission"), free_ports(4), strict=True))
         ports["ads"] = ads_port
         log = self._folder / f"{uuid4()}.log"
@@ -164,6 +168,7 @@ class Installation:
                 *("--namespace", self.namespace, "--webhook-secret-file", str(self._secret)),
                 *("--address", "127.0.0.1"),
                 *self._gateways,
+                *options,
                 *(f"--{name}-port={port}" for name, port in ports.items()),
                 stdout=output,
                 stderr=output,

@@ -210,7 +210,7 @@ def _together(told: Iterable[Told | None]) -> Told | None:
 
 
 def _newest(marks: Iterable[Mark | None]) -> Mark | None:
-    return max((mark for mark in marks if mark is not None), default=None)
+    return max((mark for mark in marks if mark is not None), key=lambda mark: mark.order, default=None)
 
 
 def outdated(tombstones: Mapping[str, str]) -> set[str]:

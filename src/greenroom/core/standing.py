@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+import msgspec
+
 from greenroom.core.gate import Admission, Refusal, Undecided, decide, question
 from greenroom.core.ordering import OBSERVED, Knowledge, join, join_seen
 from greenroom.core.remembered import CLOSED, REFUSED, closed_knowledge, refused_knowledge, refused_numbers
@@ -133,7 +135,7 @@ def _about_what_was_known(wish: Mark | None, found: Sequence[Knowledge]) -> Mark
 
 
 def _about(wish: Mark, known: Knowledge) -> Mark:
-    return Mark(wish.at, wish.what, known.head, wish.by)
+    return msgspec.structs.replace(wish, commit=known.head)
 
 
 def answer_of(app: Manifest, pr: Manifest) -> Admission | Refusal | Undecided | None:

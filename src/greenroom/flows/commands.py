@@ -76,7 +76,7 @@ class Commands:
         kept = asking.kept_until(command) if command.word == asking.EXTEND else ""
         outcomes: Sequence[Outcome] = ()
         if command.word in _WISHES:
-            wish = Mark(command.at, _WISHES[command.word], by=command.author)
+            wish = Mark(command.at, _WISHES[command.word], by=command.author, id=command.id)
             outcomes = await self._intake.wish(command.repository, command.number, wish)
         if command.word == asking.REDEPLOY:
             await self._annotate_all(command, RESTARTED_ANNOTATION, timestamp(command.at))

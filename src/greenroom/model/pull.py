@@ -64,14 +64,20 @@ class PullRequest:
     traits: Traits | None = None
 
 
-class Mark(msgspec.Struct, frozen=True, order=True):
+class Mark(msgspec.Struct, frozen=True, omit_defaults=True):
     """Something that somebody did about an environment, apart from the pull request itself: ``what`` was done, when,
-    for which commit, and by whom."""
+    for which commit, and by whom. ``id`` is the comment's in which it was asked for: the later one's is higher."""
 
     at: datetime
     what: str
     commit: str = ""
     by: str = ""
+    id: int = 0
+
+    @property
+    def order(self) -> tuple[datetime, int, str, str, str]:
+        """Of two marks the one that comes later in this order counts."""
+        return self.at, self.id, self.what, self.commit, self.by
 
 
 @dataclass(frozen=True, slots=True)
