@@ -173,7 +173,8 @@ def _row(pull: Pull) -> list[str]:
 def _say(done: str, pull: Pull) -> None:
     click.echo(f"pull request {pull.number} {done}: {pull.branch} at {short(pull.head)}")
     if done != "closed":
-        click.echo("`greenroom get prs -w` shows how its environment comes to life", err=True)
+        click.echo("`greenroom get prs -w` shows how its environment comes to life,", err=True)
+        click.echo(f"and `greenroom explain {pull.number}` why there is none, should a gate object", err=True)
 
 
 def _say_changed(number: int, how: str) -> None:

@@ -20,6 +20,8 @@ from greenroom.model.manifest import Json, get
 PATTERNS_LIMIT = 100
 PATTERN_LIMIT = 256
 EXPRESSION_LIMIT = 1024
+VISIBLE = r"[^ \t\n\r]"
+"""A text has to have one of these. (What else is a space differs between Python and Go, which reads it in the CRD.)"""
 
 
 class Forks(Enum):
@@ -163,6 +165,8 @@ def _mapping(found: Json, path: str, known: Sequence[str]) -> Mapping[str, Json]
             close = get_close_matches(field, known, n=1, cutoff=0.5)
             cure = f"did you mean {close[0]}?" if close else f"the fields are {', '.join(known)}"
             raise InvalidInput("unknown field", path=f"{path}.{field}", cure=cure)
+    if not found:
+        raise InvalidInput("is empty", path=path, cure=f"leave it out, or give it one of {', '.join(known)}")
     return found
 
 
@@ -186,7 +190,7 @@ def _words(spec: Mapping[str, Json], field: str, limit: int) -> str:
     found = spec.get(field)
     if found is None:
         return ""
-    if not isinstance(found, str) or not found.strip():
+    if not isinstance(found, str) or not re.search(VISIBLE, found):
         raise InvalidInput("must be text", path=f"gate.{field}", cure="put it in quotes, or leave the field out")
     if len(found) > limit:
         raise InvalidInput(f"is longer than {limit} characters", path=f"gate.{field}", cure="shorten it")
@@ -218,7 +222,7 @@ def _list(found: Json, path: str) -> tuple[str, ...]:
 
 def _checked(found: Iterable[Json], path: str) -> Iterable[str]:
     for index, item in enumerate(found):
-        if not isinstance(item, str) or not item.strip() or len(item) > PATTERN_LIMIT:
+        if not isinstance(item, str) or not re.search(VISIBLE, item) or len(item) > PATTERN_LIMIT:
             cure = f"put it in quotes; {PATTERN_LIMIT} characters at most"
             raise InvalidInput("must be text", path=f"{path}[{index}]", cure=cure)
         yield item

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from greenroom.model.crds.schema import Rule, Schema, array, boolean, fields, ruled, string
-from greenroom.model.gate import EXPRESSION_LIMIT, PATTERN_LIMIT, PATTERNS_LIMIT, VARIABLES, Forks
+from greenroom.model.gate import EXPRESSION_LIMIT, PATTERN_LIMIT, PATTERNS_LIMIT, VARIABLES, VISIBLE, Forks
 
 
 def gate() -> Schema:
@@ -14,6 +14,7 @@ def gate() -> Schema:
             "all": _patterns("All of these have to be on."),
             "none": _patterns("None of these may be on. Example: [no-preview]"),
         },
+        minProperties=1,
     )
     properties = {
         "labels": labels,
@@ -28,7 +29,7 @@ def gate() -> Schema:
         "approvalLabel": string(
             "A label that approves the commit that was the head when it was put on. With credentials for the forge it"
             " counts only from somebody who may push. Default: none. Example: safe-to-preview",
-            minLength=1,
+            pattern=VISIBLE,
             maxLength=PATTERN_LIMIT,
         ),
         "authors": _choice("Whose pull requests get one, by login. * is anything. Example: {none: ['*-bot']}"),
@@ -45,7 +46,7 @@ def gate() -> Schema:
             "CEL, for what the other fields cannot say. Its variables are "
             + ", ".join(VARIABLES)
             + ". Example: labels.exists(l, l.startsWith('team-')) && !title.contains('[skip preview]')",
-            minLength=1,
+            pattern=VISIBLE,
             maxLength=EXPRESSION_LIMIT,
         ),
     }
@@ -76,5 +77,5 @@ def _choice(description: str) -> Schema:
 
 
 def _patterns(description: str) -> Schema:
-    one = string("One of them.", minLength=1, maxLength=PATTERN_LIMIT)
+    one = string("One of them.", pattern=VISIBLE, maxLength=PATTERN_LIMIT)
     return array(description, one, minItems=1, maxItems=PATTERNS_LIMIT)
