@@ -75,7 +75,7 @@ async def test_every_published_webhook_is_understood_or_ignored_with_a_reason(ex
     gated["spec"]["gate"] = GATE
     async with (
         world(tmp_path, open_to_all, gated) as here,
-        TestClient(TestServer(make_app(here.intake, secrets=[SECRET]))) as client,
+        TestClient(TestServer(make_app(here.intake, here.commands, here.builds, secrets=[SECRET]))) as client,
     ):
         results: Counter[str] = Counter()
         for place, event, body in published(examples):

@@ -174,7 +174,7 @@ def test_whatever_was_told_is_written_down_and_read_back(told: list[Knowledge]) 
 def test_the_newest_marks_outlast_the_second_that_brought_them(told: list[Knowledge]) -> None:
     belief = reduce(join, told)
     approvals = [each.approval for each in told if each.approval]
-    assert belief.approval == max(approvals, default=None)
+    assert belief.approval == max(approvals, key=lambda mark: mark.order, default=None)
 
 
 def test_what_an_older_greenroom_wrote_is_still_read() -> None:

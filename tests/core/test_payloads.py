@@ -6,13 +6,12 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.core.test_webhook import BEFORE, COMMIT, delivery, json_values
 
-from greenroom.core.payloads import EVENTS, IMAGE_EVENT, Content, Ignored, seen_pull, seen_pulls
+from greenroom.core.payloads import EVENTS, IMAGE_EVENT, Content, Ignored
 from greenroom.core.webhook import Malformed, parse
 from greenroom.model.pull import APPROVED, WITHDRAWN, Action, Build, Command, Mark, Move, PullEvent
 
@@ -113,15 +112,6 @@ def test_a_label_without_a_name_is_told_with_its_place() -> None:
     found = parsed("pull_request", changed(delivery(), "pull_request.labels", [{"name": "x"}, {"name": None}]))
     assert isinstance(found, Malformed)
     assert found.path == "pull_request.labels[1].name"
-
-
-def test_a_pull_request_that_was_read_is_seen_and_not_told() -> None:
-    found = seen_pull(URL, json.dumps(pull(number=7, merged=True, state="closed")).encode())
-    assert (found.action, found.merged, found.pull.open, found.before) == (Action.SEEN, True, False, "")
-    (listed,) = seen_pulls(URL, json.dumps([pull(number=7, merged_at=TIME, state="closed")]).encode())
-    assert listed.merged, "a listing has no merged, only when it was"
-    with pytest.raises(msgspec.MsgspecError):
-        seen_pulls(URL, b'{"message": "Bad credentials"}')
 
 
 # Reviews

@@ -7,7 +7,7 @@ that says so.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import msgspec
@@ -118,8 +118,9 @@ def state_of(app: Manifest, pr: Manifest | None, told: Told) -> State | None:
 def _known(told: Told, before: Sequence[Knowledge | None], gate: Gate) -> Knowledge | None:
     found = [each for each in before if each is not None]
     if told.event is not None and told.event.action is not Action.SEEN:
-        known = Knowledge.of(told.event)
-        approval = approval_of(told.event, gate) if told.is_trusted else None
+        event = told.event if told.is_trusted else replace(told.event, approval=None)
+        known = Knowledge.of(event)
+        approval = approval_of(event, gate) if told.is_trusted else None
         found.append(known.with_marks(approval=approval, wish=asks_anew(told.event, gate)))
     wish = _about_what_was_known(told.wish, found)
     if told.present is not None:

@@ -124,15 +124,17 @@ class Intake:
         return await self._settle_all(Told(repository, number, event, present, is_trusted=is_trusted))
 
     async def _is_trusted(self, event: PullEvent) -> bool:
-        """Whether a label of approval counts. Where nobody can be asked, the forge let the sender put it on."""
+        """Whether an approval counts. Where nobody can be asked, the forge let the sender put the label on, and called
+        the reviewer one of the team."""
         repository = event.pull.repository
-        if not any(self._approves(app, event) for app in self.review_apps_of(repository)):
+        approver = event.approval.by if event.approval is not None else event.sender
+        if event.approval is None and not any(self._approves(app, event) for app in self.review_apps_of(repository)):
             return True
-        if not self._pulls.can_ask(repository):
+        if not approver or not self._pulls.can_ask(repository):
             return True
-        may_write = await self._pulls.may_write(repository, event.sender)
+        may_write = await self._pulls.may_write(repository, approver)
         if may_write is None:
-            raise Unavailable(f"whether {event.sender} may push is not known now", retry_after=SYNC_SECONDS)
+            raise Unavailable(f"whether {approver} may push is not known now", retry_after=SYNC_SECONDS)
         return may_write
 
     def _approves(self, app: Ref, event: PullEvent) -> bool:

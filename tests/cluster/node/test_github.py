@@ -16,8 +16,8 @@ from tests.cluster.kubectl import Kubectl
 from tests.cluster.kubernetes import Kubernetes
 from tests.cluster.node.images import Images
 from tests.cluster.node.published import TEAM, Team, filled, team
-from tests.cluster.operators import MANAGER, A, B, Installation
-from tests.contract.suite import eventually, exists
+from tests.cluster.operators import A, B, Installation
+from tests.contract.suite import MANAGER, eventually, exists
 from tests.github.client import TOKEN
 from tests.github.people import LABEL, People
 from tests.github.standin import StandIn
