@@ -47,7 +47,7 @@ from greenroom.model.manifest import (
 from greenroom.model.mesh import GATEWAY_ROUTE
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTATION = (ROOT / "README.md").read_text() + (ROOT / "docs" / "install.md").read_text()
+DOCUMENTATION = "".join((ROOT / page).read_text() for page in ("README.md", "docs/install.md", "docs/github.md"))
 DOCUMENTED = re.findall(
     r"(?:^```yaml|values\.yaml <<'END')\n(.*?)^(?:```|END)$", DOCUMENTATION, re.DOTALL | re.MULTILINE
 )
