@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from greenroom.core.autoscaling import left_to_autoscalers
 from greenroom.model.environment import Environment, label_value
 from greenroom.model.errors import InvalidInput
 from greenroom.model.manifest import (
@@ -28,7 +29,7 @@ from greenroom.model.manifest import (
     table,
     text,
 )
-from greenroom.model.reviewapp import ReviewApp, identity, refuse_duplicates
+from greenroom.model.reviewapp import ReviewApp, refuse_duplicates
 
 SHORT_COMMIT = 7
 COMMIT_VARIABLES = frozenset({"COMMIT_REF", "COMMIT_REF_SHORT"})
@@ -81,7 +82,7 @@ def render(
         _check(rendered, path, is_namespaced)
         manifests.append(_with_metadata(_with_variables(rendered, extra), environment, owner))
     refuse_duplicates(manifests)
-    return Rendered(_left_to_autoscalers(manifests), tuple(pass_.left))
+    return Rendered(left_to_autoscalers(manifests), tuple(pass_.left))
 
 
 def variables_of(environment: Environment) -> dict[str, str]:
@@ -185,21 +186,6 @@ def _with_variables(resource: Manifest, extra: Sequence[tuple[str, str]]) -> Man
         if field in pod
     }
     return _replaced(resource, (*template, "spec"), {**pod, **containers}) if containers else resource
-
-
-def _left_to_autoscalers(manifests: Sequence[Manifest]) -> tuple[Manifest, ...]:
-    """Without ``replicas`` where a HorizontalPodAutoscaler of the template decides: each would undo the other's."""
-    targets = [
-        table(manifest, "spec", "scaleTargetRef")
-        for manifest in manifests
-        if (kind_of(manifest).group, kind_of(manifest).name) == ("autoscaling", "HorizontalPodAutoscaler")
-    ]
-    scaled = {identity({**target, "metadata": {"name": text(target, "name")}}) for target in targets}
-    return tuple(_without_replicas(manifest) if identity(manifest) in scaled else manifest for manifest in manifests)
-
-
-def _without_replicas(workload: Manifest) -> Manifest:
-    return {**workload, "spec": {key: value for key, value in table(workload, "spec").items() if key != "replicas"}}
 
 
 def _merged(container: Json, extra: Iterable[tuple[str, str]]) -> Json:
