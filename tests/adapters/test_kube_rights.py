@@ -11,7 +11,7 @@ from tests.adapters.standin import StandIn
 from greenroom.adapters.kube_connection import Connection
 from greenroom.adapters.kube_credentials import Credential
 from greenroom.adapters.kube_http import ApiServer
-from greenroom.adapters.kube_rights import GRANTED_SECONDS, REFUSED_SECONDS, Rights
+from greenroom.adapters.kube_rights import GRANTED_SECONDS, Rights
 from greenroom.model.errors import Forbidden
 from greenroom.model.manifest import Kind, get
 from greenroom.model.permission import Permission
@@ -49,15 +49,12 @@ async def test_an_account_is_asked_for_once_a_minute_and_its_own_name_is_told_wh
         authorizer.allowed = False
         seconds += GRANTED_SECONDS
         for server, user in ((own, "greenroom's own"), (previews, "previews")):
-            for _ in range(3):
-                with pytest.raises(Forbidden) as refused:
-                    await rights.check(server, "create", ROUTES, "shop")
-                missing = Permission(user, "create", "appmesh.k8s.aws", "gatewayroutes", "shop")
-                assert refused.value.permission == missing
-        assert len(authorizer.asked) == 4
+            with pytest.raises(Forbidden) as refused:
+                await rights.check(server, "create", ROUTES, "shop")
+            missing = Permission(user, "create", "appmesh.k8s.aws", "gatewayroutes", "shop")
+            assert refused.value.permission == missing
 
         authorizer.allowed = True
-        seconds += REFUSED_SECONDS
         await rights.check(own, "create", ROUTES, "shop")
         await rights.check(own, "create", ROUTES, "another")
-        assert len(authorizer.asked) == 6
+        assert len(authorizer.asked) == 6  # a right that was granted meanwhile is known at once

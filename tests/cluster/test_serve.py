@@ -10,16 +10,22 @@ import pytest
 from tests.cluster.failing import LOOKED, NAME, config_map, gateway_route, shown
 from tests.cluster.kubernetes import Kubernetes
 from tests.cluster.operators import SECRET, A, B, Installation, Replica
-from tests.contract.suite import eventually
+from tests.contract.suite import eventually, exists
 
 from greenroom.adapters.kube import KubeCluster
+from greenroom.core.autoscaling import AUTOSCALED
 from greenroom.model.errors import GreenroomError, NotFound
 from greenroom.model.manifest import (
+    COMMIT_ANNOTATION,
     DEPLOYMENT,
     EVENT,
+    Json,
     Manifest,
     Ref,
+    annotations_of,
     get,
+    number,
+    table,
     text,
     uid_of,
 )
@@ -126,6 +132,50 @@ async def test_a_field_that_cannot_be_changed_is_changed_by_making_the_object_an
         assert len(told) == 1
         assert "Deployment.apps/pr1" in told[0]
         assert "field is immutable" in told[0]
+
+
+async def test_an_autoscaler_that_is_new_in_the_template_finds_as_many_replicas_as_there_were(
+    installed: Installation,
+) -> None:
+    workload: Manifest = {**deployment(), "spec": {**table(deployment(), "spec"), "replicas": 3}}
+    target: Json = {"apiVersion": "apps/v1", "kind": "Deployment", "name": NAME}
+    scaling: Json = {"scaleTargetRef": target, "minReplicas": 2, "maxReplicas": 9}
+    autoscaler: Manifest = {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": NAME},
+        "spec": scaling,
+    }
+    ref, counts = Ref(DEPLOYMENT, installed.namespace, "pr1"), set[int]()
+
+    async def is_(commit: str, *, autoscaled: bool) -> bool:
+        if not await exists(installed.cluster, ref):
+            return False
+        found = await installed.cluster.get(ref)
+        counts.add(number(found, "spec", "replicas"))
+        annotations = annotations_of(found)
+        return annotations[COMMIT_ANNOTATION] == commit and (AUTOSCALED in annotations) == autoscaled
+
+    await installed.template(workload)
+    async with installed.replica() as replica:
+        await replica.deliver(installed.repository, "opened", 1, A, 0)
+        await eventually("it is made", lambda: is_(A, autoscaled=False))
+        await installed.template(workload, autoscaler)
+        await eventually("it is the autoscaler's", lambda: is_(A, autoscaled=True))
+        await replica.deliver(installed.repository, "synchronize", 1, B, 1)
+        await eventually("a push changes it", lambda: is_(B, autoscaled=True))
+        assert counts == {3}
+        metadata: Manifest = {"name": "pr1", "namespace": installed.namespace}
+        scaled: Manifest = {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": metadata,
+            "spec": {"replicas": 5},
+        }
+        await installed.cluster.apply(scaled, manager="scaler")
+        await replica.deliver(installed.repository, "synchronize", 1, A, 2)
+        await eventually("another push changes it", lambda: is_(A, autoscaled=True))
+        assert number(await installed.cluster.get(ref), "spec", "replicas") == 5
 
 
 async def test_every_log_line_about_an_environment_names_its_pull_request_and_none_has_the_secret(

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from greenroom.core.autoscaling import left_to_autoscalers, to_keep
 from greenroom.core.template import Rendered, render
 from greenroom.model.environment import Environment
 from greenroom.model.errors import InvalidInput
@@ -263,3 +264,18 @@ def test_an_autoscaler_of_the_template_decides_how_many_replicas_there_are() -> 
         {"replicas": 2, "paused": False},
         {"replicas": 2, "paused": False},
     ]
+
+
+def test_a_workload_keeps_its_replicas_until_the_autoscaler_that_is_new_decides() -> None:
+    workload: Any = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "pr7", "namespace": "shop"},
+        "spec": {"replicas": 3},
+    }
+    live = {**workload, "metadata": {**workload["metadata"], "uid": "u"}}
+    assert to_keep(workload, live) is None
+    (left, _) = left_to_autoscalers([workload, autoscaler("Deployment", "pr7")])
+    assert to_keep(left, None) is None
+    assert to_keep(left, live) == live
+    assert to_keep(left, {**live, "metadata": left["metadata"]}) is None  # done before: it is the autoscaler's now

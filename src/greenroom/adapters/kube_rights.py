@@ -6,6 +6,7 @@ over an object that is there takes ``patch`` only, and is to take what making it
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 
@@ -16,33 +17,29 @@ from greenroom.model.permission import Permission
 from greenroom.model.watch import Resource
 
 GRANTED_SECONDS = 60.0
-REFUSED_SECONDS = 10.0
-"""How old an answer may be. Many environments ask the same at once, also while each is refused."""
+"""How old a yes may be: many environments ask the same at once. A no is asked again, for a person may just have granted
+the right."""
 _ACCESS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 _SELF = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 
 
 class Rights:
-    """The answers so far, to whichever account of a session."""
+    """What was granted lately, to whichever account of a session."""
 
     def __init__(self, *, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
-        self._answers: dict[tuple[str, str, str, str, str], tuple[float, Permission | None]] = {}
+        self._granted: dict[tuple[str, str, str, str, str], float] = {}  # until when it counts
 
     async def check(self, server: ApiServer, verb: str, resource: Resource, namespace: str) -> None:
         """Raises Forbidden when the account in whose name ``server`` asks may not, and when it may not ask."""
         key = (server.user, verb, resource.kind.group, resource.plural, namespace)
-        until, missing = self._answers.get(key, (0.0, None))
-        if self._now() >= until:
-            missing = await _missing(server, verb, resource, namespace)
-            self._answers[key] = (self._now() + (REFUSED_SECONDS if missing else GRANTED_SECONDS), missing)
-            self._forget()
-        if missing is not None:
+        if self._now() < self._granted.get(key, -math.inf):
+            return
+        if missing := await _missing(server, verb, resource, namespace):
             raise Forbidden(f"{missing.user or 'Greenroom'} may not {verb} {resource.plural}", permission=missing)
-
-    def _forget(self) -> None:
         now = self._now()
-        self._answers = {key: answer for key, answer in self._answers.items() if now < answer[0]}
+        self._granted = {each: until for each, until in self._granted.items() if now < until}
+        self._granted[key] = now + GRANTED_SECONDS
 
 
 async def _missing(server: ApiServer, verb: str, resource: Resource, namespace: str) -> Permission | None:

@@ -71,6 +71,7 @@ class GatewayService:
             namespace=namespace,
             names=[admission_host, ads_host],
             webhooks=[Ref(kind, "", settings.release) for kind in (MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS)],
+            monitor=metrics.monitor("certificates"),
         )
         self._tls = ServerTls()
         self._certificates.subscribe(lambda identity: self._tls.show(identity.server))
@@ -102,10 +103,11 @@ class GatewayService:
     async def keep(self, cluster: Cluster) -> None:
         """On the replica that leads, until cancelled. ``cluster`` holds back the writes of one that leads no more."""
         ads = await asyncio.shield(self._ads)
-        routes = Routes(cluster, self._informers, ads, self._clock, bind=ANY_ADDRESS)
-        gateways = GatewayCertificates(cluster, self._informers, self._clock, self._mint, self._certificates)
+        monitors = self._metrics.monitor
+        routes = Routes(cluster, self._informers, ads, self._clock, bind=ANY_ADDRESS, monitors=monitors)
+        gateways = GatewayCertificates(cluster, self._informers, self._clock, self._mint, self._certificates, monitors)
         async with asyncio.TaskGroup() as group:
-            for part in (routes, gateways, Finalizers(cluster, self._informers)):
+            for part in (routes, gateways, Finalizers(cluster, self._informers, monitors)):
                 group.create_task(part.run())
 
     def missing(self) -> Iterator[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 
 from prometheus_client import (
@@ -40,9 +41,10 @@ _LATENCY_BUCKETS = (0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1200, 36
 
 
 class Metrics:
-    """All metrics of one process, in a ``registry`` of its own."""
+    """All metrics of one process, in a ``registry`` of its own; and which of the loops that it watches are stuck."""
 
     def __init__(self) -> None:
+        self._running: dict[str, Callable[[], bool]] = {}
         self.registry = CollectorRegistry()
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self.registry)
@@ -68,8 +70,20 @@ class Metrics:
         )
 
     def monitor(self, name: str) -> Monitor:
-        """Counts for the controller of that name."""
+        """Counts for the controller of that name, and watches that it goes on. A name runs once at a time."""
         return _Counting(self, name)
+
+    def stuck(self) -> Iterator[str]:
+        """The names of loops that do not go on any more, though they run."""
+        return (name for name, is_stuck in self._running.items() if is_stuck())
+
+    @contextmanager
+    def running(self, name: str, is_stuck: Callable[[], bool]) -> Iterator[None]:
+        self._running[name] = is_stuck
+        try:
+            yield
+        finally:
+            del self._running[name]
 
     def wrote(self, verb: str, kind: Kind, result: str) -> None:
         self.writes.labels(verb, str(kind), result).inc()
@@ -98,6 +112,8 @@ class Metrics:
 
 class _Counting(Monitor):
     def __init__(self, metrics: Metrics, name: str) -> None:
+        self._metrics = metrics
+        self._name = name
         self._depth = metrics.depth.labels(name)
         self._adds = metrics.adds.labels(name)
         self._retries = metrics.retries.labels(name)
@@ -105,6 +121,9 @@ class _Counting(Monitor):
         self._seconds = metrics.reconcile_seconds.labels(name)
         self._errors = metrics.errors.labels(name)
         self._outcomes = {outcome: metrics.reconciles.labels(name, outcome.value) for outcome in Outcome}
+
+    def running(self, is_stuck: Callable[[], bool]) -> AbstractContextManager[None]:
+        return self._metrics.running(self._name, is_stuck)
 
     def added(self, *, waiting: int) -> None:
         self._adds.inc()

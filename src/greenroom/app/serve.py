@@ -11,9 +11,10 @@ import asyncio
 import signal
 import socket
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from typing import Literal
 
@@ -81,24 +82,6 @@ class Ports:
     health: int
 
 
-class _Environments:
-    """Keeps environments, with a new Reconcile each time that this replica leads."""
-
-    def __init__(self, make: Callable[[], Reconcile]) -> None:
-        self._make = make
-        self._present: Reconcile | None = None
-
-    async def keep(self) -> None:
-        self._present = self._make()
-        try:
-            await self._present.run()
-        finally:
-            self._present = None
-
-    def is_stuck(self) -> bool:
-        return self._present is not None and self._present.is_stuck()
-
-
 @asynccontextmanager
 async def operator(settings: ServeSettings, connection: Connection) -> AsyncIterator[Ports]:
     """Start a replica, and stop it at the end or when SIGTERM comes: the lease is given back, deliveries are finished.
@@ -119,7 +102,8 @@ async def operator(settings: ServeSettings, connection: Connection) -> AsyncIter
             informers.start(scope)
         # Whatever hangs, the lease is renewed and webhooks are taken in.
         leases = Counted(api.apart(LEASE_IN_FLIGHT), metrics.wrote)
-        leader = Leader(leases, clock, Ref(LEASE, connection.namespace, LEASE_NAME), _identity())
+        lease = Ref(LEASE, connection.namespace, LEASE_NAME)
+        leader = Leader(leases, clock, lease, _identity(), monitor=metrics.monitor("lease"))
         fenced = Fenced(cluster, leader.leads)
         gateways: GatewayService | None = None
         if settings.gateways is not None:
@@ -132,17 +116,16 @@ async def operator(settings: ServeSettings, connection: Connection) -> AsyncIter
                 namespace=connection.namespace,
                 host=settings.host,
             )
-        environments = _Environments(
-            lambda: Reconcile(
-                fenced,
-                informers,
-                clock,
-                url_of=lambda host: f"{settings.url_scheme}://{host}",
-                namespace=settings.namespace,
-                routed=gateways is not None,
-                impersonating=lambda user: Fenced(Counted(api.impersonating(user), metrics.wrote), leader.leads),
-                monitor=metrics.monitor("environments"),
-            )
+        environments = partial(
+            Reconcile,
+            fenced,
+            informers,
+            clock,
+            url_of=lambda host: f"{settings.url_scheme}://{host}",
+            namespace=settings.namespace,
+            routed=gateways is not None,
+            impersonating=lambda user: Fenced(Counted(api.impersonating(user), metrics.wrote), leader.leads),
+            monitors=metrics.monitor,
         )
         forge = await stack.enter_async_context(forging(settings.forge, clock))
         deliveries = Counted(api.apart(DELIVERIES_IN_FLIGHT), metrics.wrote)
@@ -155,7 +138,7 @@ async def operator(settings: ServeSettings, connection: Connection) -> AsyncIter
         builds = Builds(deliveries, informers, clock)
         webhook = make_app(intake, commands, builds, secrets=settings.secrets)
         probes = health.make_app(
-            alive=lambda: _what_is_stuck(informers, environments),
+            alive=lambda: _what_is_stuck(informers, metrics),
             ready=lambda: chain(_what_is_missing(informers, needed), gateways.missing() if gateways else ()),
         )
         ports = Ports(
@@ -177,7 +160,7 @@ async def operator(settings: ServeSettings, connection: Connection) -> AsyncIter
 
         async def lead() -> None:
             async with asyncio.TaskGroup() as group:
-                group.create_task(environments.keep())
+                group.create_task(environments().run())  # a new one each time that this replica leads
                 group.create_task(Gatekeeper(intake, informers, namespace=settings.namespace).run())
                 if gateways is not None:
                     group.create_task(gateways.keep(fenced))
@@ -221,11 +204,11 @@ def _what_is_missing(informers: Informers, needed: Iterable[Scope]) -> Iterator[
             yield f"{scope}: {failure or 'not listed yet'}"
 
 
-def _what_is_stuck(informers: Informers, environments: _Environments) -> Iterator[str]:
+def _what_is_stuck(informers: Informers, metrics: Metrics) -> Iterator[str]:
     for scope in informers.stuck():
         yield f"the watch of {scope} does not go on"
-    if environments.is_stuck():
-        yield "an environment is being reconciled for too long"
+    for name in metrics.stuck():
+        yield f"{name}: does not go on"
 
 
 def _identity() -> str:

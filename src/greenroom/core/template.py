@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from greenroom.core.autoscaling import left_to_autoscalers
 from greenroom.core.pull_variables import NAMES as PULL_VARIABLES
 from greenroom.core.pull_variables import filled_in, pull_variables
 from greenroom.model.environment import RESTARTED_ANNOTATION, Environment, label_value
@@ -31,7 +32,7 @@ from greenroom.model.manifest import (
     table,
     text,
 )
-from greenroom.model.reviewapp import ReviewApp, identity, refuse_duplicates
+from greenroom.model.reviewapp import ReviewApp, refuse_duplicates
 
 SHORT_COMMIT = 7
 COMMIT_VARIABLES = frozenset({"COMMIT_REF", "COMMIT_REF_SHORT"})
@@ -86,7 +87,7 @@ def render(
         is_marked = _group_kind(rendered) in _RUNNING or (_group_kind(rendered) == _JOB and _names_commit(resource))
         manifests.append(_with_metadata(_with_variables(rendered, extra), environment, owner, is_marked=is_marked))
     refuse_duplicates(manifests)
-    return Rendered(_left_to_autoscalers(manifests), tuple(pass_.left))
+    return Rendered(left_to_autoscalers(manifests), tuple(pass_.left))
 
 
 def variables_of(environment: Environment) -> dict[str, str]:
@@ -228,21 +229,6 @@ def _restarted(resource: Manifest, environment: Environment) -> Manifest:
     annotations = {**table(metadata, "annotations"), RESTARTED_ANNOTATION: environment.restarted_at}
     inner = {**table(resource, *template), "metadata": {**metadata, "annotations": annotations}}
     return _replaced(resource, template, inner) if table(resource, *template) else resource
-
-
-def _left_to_autoscalers(manifests: Sequence[Manifest]) -> tuple[Manifest, ...]:
-    """Without ``replicas`` where a HorizontalPodAutoscaler of the template decides: each would undo the other's."""
-    targets = [
-        table(manifest, "spec", "scaleTargetRef")
-        for manifest in manifests
-        if _group_kind(manifest) == ("autoscaling", "HorizontalPodAutoscaler")
-    ]
-    scaled = {identity({**target, "metadata": {"name": text(target, "name")}}) for target in targets}
-    return tuple(_without_replicas(manifest) if identity(manifest) in scaled else manifest for manifest in manifests)
-
-
-def _without_replicas(workload: Manifest) -> Manifest:
-    return {**workload, "spec": {key: value for key, value in table(workload, "spec").items() if key != "replicas"}}
 
 
 def _merged(container: Json, extra: Iterable[tuple[str, str]]) -> Json:

@@ -32,6 +32,8 @@ from greenroom.core.certificates import (
 from greenroom.model.errors import Conflict, GreenroomError, InvalidInput, NotFound
 from greenroom.model.manifest import SECRET, Json, Manifest, Ref, items, name_of, text, uid_of
 from greenroom.ports import Clock, Cluster
+from greenroom.runtime.monitor import UNWATCHED, Monitor
+from greenroom.runtime.pulse import Pulse
 
 AUTHORITY = "greenroom-authority"
 SERVER = "greenroom-server"
@@ -42,6 +44,8 @@ CREATOR = "greenroom-create"
 CHECK_SECONDS = 60.0
 """How often all is looked at: soon enough for what a person breaks, and for a certificate another replica renewed."""
 RETRY_SECONDS = 5.0
+KEEP_SECONDS = 240.0
+"""A look that lasts longer does not go on any more: each of its requests would have ended by itself."""
 ATTEMPTS = 5
 """How often a write is tried that another replica gets ahead of."""
 
@@ -69,7 +73,10 @@ class Certificates:
         namespace: str,
         names: Sequence[str],
         webhooks: Sequence[Ref] = (),
+        monitor: Monitor = UNWATCHED,
     ) -> None:
+        self._monitor = monitor
+        self._pulse = Pulse()
         self._cluster = cluster
         self._clock = clock
         self._mint = mint
@@ -108,7 +115,12 @@ class Certificates:
 
     async def run(self) -> None:
         """Until cancelled."""
+        with self._monitor.running(self._pulse.is_overdue):
+            await self._run()
+
+    async def _run(self) -> None:
         while True:
+            self._pulse.beat(within=KEEP_SECONDS)
             try:
                 await self.keep()
             except GreenroomError as error:
@@ -118,7 +130,9 @@ class Certificates:
                 self._failure = error
             else:
                 self._failure = None
-            await asyncio.sleep(RETRY_SECONDS if self._failure else CHECK_SECONDS)
+            pause = RETRY_SECONDS if self._failure else CHECK_SECONDS
+            self._pulse.beat(within=pause + KEEP_SECONDS)
+            await asyncio.sleep(pause)
 
     async def keep(self) -> None:
         """Renew what is due. Raises GreenroomError."""

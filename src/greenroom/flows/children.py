@@ -11,6 +11,7 @@ from itertools import groupby
 
 import structlog
 
+from greenroom.core.autoscaling import KEEPER, to_keep
 from greenroom.core.plan import (
     Action,
     Apply,
@@ -281,6 +282,7 @@ class Children:
             await writer.authorize("create", kind_of(manifest), ref_of(manifest).namespace)
         try:
             if is_known:
+                await self._keep_replicas(manifest, writer)
                 stored = await writer.apply(manifest, manager=MANAGER)
             else:
                 stored = await writer.adopt(manifest, manager=MANAGER, former=FORMER)
@@ -292,6 +294,12 @@ class Children:
         finally:
             self._writing = False
         return Record.of(manifest, stored)
+
+    async def _keep_replicas(self, manifest: Manifest, writer: Cluster) -> None:
+        kept = to_keep(manifest, self._informers.get(ref_of(manifest)))
+        if kept is not None:
+            with suppress(Conflict):  # somebody else decides already, or it is another object: nothing would be lost
+                await writer.apply(kept, manager=KEEPER, force=False)
 
     def _is_own(self, manifest: Manifest) -> bool:
         """Whether it is there as an object of its environment."""

@@ -15,13 +15,14 @@ from greenroom.model.watch import Scope
 from greenroom.ports import Cluster
 from greenroom.runtime.controller import Controller
 from greenroom.runtime.informer import Informers
+from greenroom.runtime.monitor import Monitors, unwatched
 
 
 class Finalizers:
-    def __init__(self, cluster: Cluster, informers: Informers) -> None:
+    def __init__(self, cluster: Cluster, informers: Informers, monitors: Monitors = unwatched) -> None:
         self._cluster = cluster
         self._informers = informers
-        self._controller = Controller("finalizers", self._release)
+        self._controller = Controller("finalizers", self._release, monitor=monitors("finalizers"))
 
     async def run(self) -> None:
         """Until cancelled."""

@@ -19,6 +19,7 @@ from greenroom.model.watch import Scope
 from greenroom.ports import Clock, Cluster
 from greenroom.runtime.controller import Controller
 from greenroom.runtime.informer import Informers
+from greenroom.runtime.monitor import Monitors, unwatched
 
 _GATEWAYS = (VIRTUAL_GATEWAY, GATEWAY)
 
@@ -27,14 +28,20 @@ class GatewayCertificates:
     """Only the replica that leads is to run this; two that do get into each other's way, and do no harm."""
 
     def __init__(
-        self, cluster: Cluster, informers: Informers, clock: Clock, mint: Mint, certificates: Certificates
+        self,
+        cluster: Cluster,
+        informers: Informers,
+        clock: Clock,
+        mint: Mint,
+        certificates: Certificates,
+        monitors: Monitors = unwatched,
     ) -> None:
         self._cluster = cluster
         self._informers = informers
         self._clock = clock
         self._mint = mint
         self._certificates = certificates
-        self._controller = Controller("gateway-certificates", self._keep)
+        self._controller = Controller("gateway-certificates", self._keep, monitor=monitors("gateway-certificates"))
 
     async def run(self) -> None:
         """Until cancelled."""

@@ -54,7 +54,7 @@ from greenroom.ports import Clock, Cluster
 from greenroom.runtime.controller import Controller
 from greenroom.runtime.informer import Informers
 from greenroom.runtime.lull import Lull
-from greenroom.runtime.monitor import UNWATCHED, Monitor
+from greenroom.runtime.monitor import Monitors, unwatched
 from greenroom.runtime.pace import Pace
 
 WORKERS = 500
@@ -105,7 +105,7 @@ class Reconcile:
         namespace: str = "",
         routed: bool = True,
         impersonating: Callable[[str], Cluster] | None = None,
-        monitor: Monitor = UNWATCHED,
+        monitors: Monitors = unwatched,
     ) -> None:
         self._cluster = cluster
         self._informers = informers
@@ -118,11 +118,11 @@ class Reconcile:
         self._gone: dict[Ref, Manifest] = {}  # PR objects as they were last seen, until their objects are deleted, too
         self._children = Children(cluster, informers, changed=self._part_changed, turned=self._sight_turned)
         self._controller: Controller[Ref] = Controller(
-            "environments", self.reconcile, workers=WORKERS, describe=self._named, monitor=monitor
+            "environments", self.reconcile, workers=WORKERS, describe=self._named, monitor=monitors("environments")
         )
         self._lull: Lull[Ref] = Lull(slots=SETTLING, longest=LULL_SECONDS)
         self._edits: Pace[Ref] = Pace(rate=EDITS_PER_SECOND, burst=EDITS_AT_ONCE)
-        self._scopes = Controller("scopes", self._forget_unused, workers=1)
+        self._scopes = Controller("scopes", self._forget_unused, workers=1, monitor=monitors("scopes"))
 
     async def run(self) -> None:
         """Until cancelled, and once only."""
@@ -139,10 +139,6 @@ class Reconcile:
             self._children.close()
             for handler in (self._pr_changed, self._review_app_changed, self._gateway_changed):
                 self._informers.unsubscribe(handler)
-
-    def is_stuck(self) -> bool:
-        """Whether the environments are not kept any more, though this runs."""
-        return self._controller.is_stuck()
 
     async def reconcile(self, ref: Ref) -> float | None:
         """Answers when to look again, in seconds. Raises ClusterError for what to try again soon."""

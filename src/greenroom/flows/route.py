@@ -30,6 +30,7 @@ from greenroom.model.watch import Scope
 from greenroom.ports import Clock, Cluster, Gateway
 from greenroom.runtime.controller import Controller
 from greenroom.runtime.informer import Informers
+from greenroom.runtime.monitor import Monitors, unwatched
 
 _TOLD = (*MESH_KINDS, GATEWAY_CLASS, GATEWAY, HTTP_ROUTE)
 """Kinds whose status tells what became of an object."""
@@ -54,7 +55,14 @@ class Routes:
     """Keeps every gateway configured. The Envoys of all gateways listen on the address ``bind``."""
 
     def __init__(
-        self, cluster: Cluster, informers: Informers, gateway: Gateway, clock: Clock, *, bind: str = "127.0.0.1"
+        self,
+        cluster: Cluster,
+        informers: Informers,
+        gateway: Gateway,
+        clock: Clock,
+        *,
+        bind: str = "127.0.0.1",
+        monitors: Monitors = unwatched,
     ) -> None:
         self._informers = informers
         self._gateway = gateway
@@ -65,14 +73,14 @@ class Routes:
         self._notices: Mapping[str, Notice] = {}
         self._announced: Mapping[Ref, RouteTable] = {}
         self._quarantines: dict[Ref, Quarantine] = {}
-        self._statuses = RouteStatus(cluster, informers, clock)
+        self._statuses = RouteStatus(cluster, informers, clock, monitors)
         self._partial_since: float | None = None
         self._lull = 0.0
         self._published = 0.0
         self._held_back = False
-        self._tables = Controller("routes", self._publish, workers=1)
-        self._pages = Controller("pages", self._announce, workers=1)
-        self._answers = Controller("gateway-answers", self._judge, workers=1)
+        self._tables = Controller("routes", self._publish, workers=1, monitor=monitors("routes"))
+        self._pages = Controller("pages", self._announce, workers=1, monitor=monitors("pages"))
+        self._answers = Controller("gateway-answers", self._judge, workers=1, monitor=monitors("gateway-answers"))
 
     async def run(self) -> None:
         """Until cancelled, once, and only by the replica that leads: Envoys get everything from one.

@@ -16,6 +16,7 @@ from greenroom.model.manifest import Manifest, Ref, ref_of, version_of
 from greenroom.ports import Clock, Cluster
 from greenroom.runtime.controller import Controller
 from greenroom.runtime.informer import Informers
+from greenroom.runtime.monitor import Monitors
 
 _SHARED = (GATEWAY_CLASS, GATEWAY, HTTP_ROUTE)
 """Kinds into whose status other controllers write, too."""
@@ -28,7 +29,7 @@ _SOON_SECONDS = 0.1
 class RouteStatus:
     """Writes statuses. What is said of an object that has changed meanwhile is about what it was, and not written."""
 
-    def __init__(self, cluster: Cluster, informers: Informers, clock: Clock) -> None:
+    def __init__(self, cluster: Cluster, informers: Informers, clock: Clock, monitors: Monitors) -> None:
         self._cluster = cluster
         self._informers = informers
         self._clock = clock
@@ -40,7 +41,7 @@ class RouteStatus:
         """Objects that were changed since everything was last routed."""
         self._unjudged: set[Ref] = set()
         """Objects that were changed, and routed since; there is no verdict on them yet."""
-        self._writes = Controller("route-status", self._write)
+        self._writes = Controller("route-status", self._write, monitor=monitors("route-status"))
 
     async def run(self) -> None:
         await self._writes.run()

@@ -68,9 +68,10 @@ class Controller(Generic[K]):
     async def run(self) -> None:
         """Work until cancelled; running reconciles are cancelled and awaited."""
         try:
-            async with asyncio.TaskGroup() as group:
-                for number in range(self._workers):
-                    group.create_task(self._work(), name=f"{self._name}-{number}")
+            with self._monitor.running(self.is_stuck):
+                async with asyncio.TaskGroup() as group:
+                    for number in range(self._workers):
+                        group.create_task(self._work(), name=f"{self._name}-{number}")
         finally:
             self._queue.close()
 

@@ -25,10 +25,15 @@ import structlog
 from greenroom.model.errors import ClusterError, Conflict, GreenroomError, NotFound
 from greenroom.model.manifest import Json, Kind, Manifest, Ref, number, text, uid_of
 from greenroom.ports import Clock
+from greenroom.runtime.monitor import UNWATCHED, Monitor
+from greenroom.runtime.pulse import Pulse
 
 LEASE = Kind("coordination.k8s.io", "v1", "Lease")
 MANAGER = "greenroom"
 CREATOR = "greenroom-create"
+TRY_SECONDS = 60.0
+"""Within so many seconds the lease is tried for, or renewed, again; also when work has to end between. Else the replica
+is stuck."""
 RELEASE_SECONDS = 3.0
 """How long a replica that ends tries to give its lease back."""
 
@@ -59,8 +64,17 @@ class Leader:
     """One candidate for ``lease``. ``identity`` is its name there, and must be nobody else's."""
 
     def __init__(
-        self, cluster: Leases, clock: Clock, lease: Ref, identity: str, *, timing: Timing = _CLIENT_GO
+        self,
+        cluster: Leases,
+        clock: Clock,
+        lease: Ref,
+        identity: str,
+        *,
+        timing: Timing = _CLIENT_GO,
+        monitor: Monitor = UNWATCHED,
     ) -> None:
+        self._monitor = monitor
+        self._pulse = Pulse()
         self._cluster = cluster
         self._clock = clock
         self._ref = lease
@@ -81,14 +95,15 @@ class Leader:
         back, so that the next replica need not wait until it is over.
         """
         try:
-            while True:
-                await self._acquire()
-                log.info("this replica leads", lease=self._ref.name, identity=self._identity)
-                try:
-                    await self._lead(work)
-                finally:
-                    self._leads_until = -math.inf
-                log.warning("this replica leads no more", lease=self._ref.name, identity=self._identity)
+            with self._monitor.running(self._pulse.is_overdue):
+                while True:
+                    await self._acquire()
+                    log.info("this replica leads", lease=self._ref.name, identity=self._identity)
+                    try:
+                        await self._lead(work)
+                    finally:
+                        self._leads_until = -math.inf
+                    log.warning("this replica leads no more", lease=self._ref.name, identity=self._identity)
         finally:
             await self._release()
 
@@ -128,6 +143,7 @@ class Leader:
 
     async def _take(self) -> bool:
         """Take the lease, or renew it; False when another replica holds it. Raises ClusterError."""
+        self._pulse.beat(within=TRY_SECONDS)
         began = asyncio.get_running_loop().time()
         lease = await self._read()
         holder = text(lease, "spec", "holderIdentity")

@@ -1,8 +1,11 @@
-"""What a controller tells of its work to whoever counts it: ``app.metrics`` does, for Prometheus."""
+"""What a loop tells of its work to whoever counts it: ``app.metrics`` does, for Prometheus, and for the kubelet."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from enum import Enum
+from typing import TypeAlias
 
 
 class Outcome(Enum):
@@ -14,7 +17,12 @@ class Outcome(Enum):
 
 
 class Monitor:
-    """One controller's. This one lets everything pass unseen. ``waiting`` is the number of keys that wait now."""
+    """One loop's, most of them controllers'. This one lets everything pass unseen. ``waiting`` is the number of keys
+    that wait now."""
+
+    def running(self, is_stuck: Callable[[], bool]) -> AbstractContextManager[None]:
+        """The loop runs in this block. ``is_stuck`` tells whether it does not go on any more."""
+        return nullcontext()
 
     def added(self, *, waiting: int) -> None:
         """A key is to be handled."""
@@ -29,4 +37,11 @@ class Monitor:
         """A key was handled, in so many seconds."""
 
 
+Monitors: TypeAlias = Callable[[str], Monitor]
+"""The monitor of the loop of a name."""
+
 UNWATCHED = Monitor()
+
+
+def unwatched(_: str) -> Monitor:
+    return UNWATCHED
