@@ -106,6 +106,7 @@ COMPOSED = [
     ("/paths", "/", (EXACT, "/"), [(EXACT, "/paths/"), (EXACT, "/paths")]),
     ("/paths/", "/", (REGEX, "/r[0-9]+"), [(REGEX, "/paths/(?:r[0-9]+)")]),
     ("/paths/", "/", (REGEX, "/(red|blue)"), [(REGEX, "/paths/(?:(?:red|blue))")]),
+    ("/paths/", "/", (REGEX, r"/\x72[[:digit:]]"), [(REGEX, "/paths/(?:r[0-9])")]),
     ("/p.s/", "/", (REGEX, ".*png"), [(REGEX, r"/p\.s/(?:.*png)")]),
 ]
 
@@ -151,6 +152,8 @@ def test_methods_that_differ_leave_nothing() -> None:
     [
         ((PREFIX, "/a/"), ReplacePrefix("/a/", "/new/"), "(/new/x)?", "begin it with /new/"),
         ((EXACT, "/a"), ReplacePath("/b"), "/(b|c){1}", "the path is always /b there"),
+        ((PREFIX, "/a/"), ReplacePrefix("/a/", "/"), "(?i)/x", "write it without flags"),
+        ((PREFIX, "/a/"), ReplacePrefix("/a/", "/"), r"/\pL", r"without flags, \p"),
         ((REGEX, r"/[!-~]*"), None, r"/a\?", "use prefix or path.exact in one of them"),
     ],
 )

@@ -12,6 +12,7 @@ from tests.gateway.envoy_static import complaint
 from greenroom.core.envoy import snapshot
 from greenroom.model.mesh import Refused
 from greenroom.model.regex import checked_regex
+from greenroom.model.regex_syntax import CATEGORIES, SCRIPTS
 from greenroom.model.routes import (
     Cluster,
     Forward,
@@ -37,6 +38,17 @@ GOOD = [
     "/[^a]{500}",
     "/" + "a" * 254,
     "/" + r"\W" * 127,
+    "(?i)/a.*",
+    "/(?i-s:a)b(?m)",
+    "/(?<name>a)",
+    "/[[:alnum:]][^[:^alpha:]_-][-[:word:]]",
+    r"\x2F[\x{41}-\x5a\0]\057",
+    r"/\pL\p{Greek}[\p{^Lu}\PN]",
+    "/" + r"\pL" * 80,
+    r"/\Qa.b\E*\z",
+    r"/\C\a\_",
+    "/[a[b][a&&b]",
+    *(f"/\\p{{{name}}}" for name in sorted(CATEGORIES | SCRIPTS)),
 ]
 BAD = [
     "(",
@@ -53,9 +65,23 @@ BAD = [
     "/a{,5}",
     r"/\Z",
     r"/\N{DIGIT ONE}",
-    "/[[:alpha:]]",
+    "/[[:letter:]]",
+    "/[[:alpha:",
+    "/[![:alpha:]-[:digit:]]",
+    r"/[a-\d]",
+    r"/[\b]",
+    r"/[\Qa\E]",
+    r"/\x{100}",
+    r"/\x2",
+    r"/\777",
+    r"/\8",
+    r"/\p{greek}",
+    r"/\pX",
+    r"/\h",
+    "/a(?i)*",
+    "/(?x)a",
+    "/(?i-)a",
     "/[a--b]",
-    "/(?i)x",
     "/(?#x)",
     "/(?>x)",
     "/é",
@@ -103,8 +129,12 @@ def test_envoy_takes_a_long_prefix(tmp_path: Path) -> None:
     assert complaint(snapshot(table(prefixes=("/" + "a" * 254,)), bind="127.0.0.1"), tmp_path) == ""
 
 
+RE2S_OWN = [
+    *("(?i)", "(?s-U:", "(?<n>", "[:alpha:]", "[:^digit:]", "[["),
+    *(r"\x2F", r"\x{7f}", r"\07", r"\pL", r"\p{^Lu}", r"\Qa", r"\E", r"\z", r"\C", r"\a", r"\_"),
+]
 characters = "ab/.|()[]^$*+?{}\\-,12:P<>=!#&~_ "
-pieces = st.sampled_from([*characters, r"\d", r"\b", "{1,2}", "(?:", "[a-", "[^", "\\["])
+pieces = st.sampled_from([*characters, r"\d", r"\b", "{1,2}", "(?:", "[a-", "[^", "\\[", *RE2S_OWN])
 patterns = st.lists(pieces, min_size=1, max_size=12).map("".join).filter(accepted)
 prefixes = st.text(st.characters(min_codepoint=32, max_codepoint=0x2FF, exclude_categories=["C"]), max_size=8)
 

@@ -14,6 +14,7 @@ from functools import lru_cache
 from greenroom.core.path_regex import after, before_query, matches_nothing_more
 from greenroom.model.mesh import Refused
 from greenroom.model.regex import quoted
+from greenroom.model.regex_syntax import plain_form
 from greenroom.model.routes import (
     EVERY_PATH,
     Match,
@@ -145,5 +146,7 @@ def _with_regex(gateway: PathMatch, router: PathMatch) -> tuple[PathMatch, Value
 
 
 def _impossible(router: PathMatch, cure: str) -> Refused:
+    if plain_form(router.value) is None:
+        cure = r"write it without flags, \p, \z and negated classes such as [:^alpha:]"
     message = f"its regular expression {router.value!r} cannot be joined with the GatewayRoute's path; {cure}"
     return Refused("NotComposable", message)

@@ -1,7 +1,7 @@
 """Regular expressions about paths, taken apart as far as joining a GatewayRoute with a VirtualRouter's route asks for.
 
-Patterns are those of ``model.regex``: what RE2 and Python have in common. Whatever is not understood here gives None,
-never a guess.
+Patterns are those that ``model.regex`` lets through, in the form that RE2 and Python have in common. Whatever has none,
+such as flags, or is not understood here gives None, never a guess.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+
+from greenroom.model.regex_syntax import plain_form
 
 _MOST_ALTERNATIVES = 64
 _REMEMBERED = 1024
@@ -28,7 +30,10 @@ _NEGATED = {r"\D": r"\d", r"\W": r"\w", r"\S": r"\s"}
 
 def after(pattern: str, text: str) -> tuple[str, ...] | None:
     """Patterns, of which one matches what follows ``text`` in whatever ``pattern`` matches whole; () when none does."""
-    alternatives = tuple(each[1:] if each[:1] == ("^",) else each for each in _alternatives(_parts_of(pattern)))
+    plain = plain_form(pattern)
+    if plain is None:
+        return None
+    alternatives = tuple(each[1:] if each[:1] == ("^",) else each for each in _alternatives(_parts_of(plain)))
     for char in text:
         rests = _joined(_rests(each, char) for each in alternatives)
         if rests is None or len(rests) > _MOST_ALTERNATIVES:
@@ -45,7 +50,10 @@ def matches_nothing_more(patterns: Sequence[str]) -> bool | None:
 
 def before_query(pattern: str) -> str | None:
     """A pattern that matches the same texts, but none with a question mark: what follows a path is its query."""
-    parts = _parts_of(pattern)
+    plain = plain_form(pattern)
+    if plain is None:
+        return None
+    parts = _parts_of(plain)
     if parts[-1:] == ("$",) and len(_alternatives(parts)) == 1:
         parts = parts[:-1]
     without = [_before_query(part) for part in parts]

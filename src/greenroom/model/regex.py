@@ -1,27 +1,28 @@
 """Which regular expressions Envoy takes.
 
 Envoy uses RE2 and refuses a whole route configuration for one expression that it cannot compile, which would freeze
-every environment behind the gateway. There is no RE2 here, so this checks for the syntax that RE2
-(github.com/google/re2/wiki/Syntax) and Python agree on; what lies outside is refused although RE2 may know it.
+every environment behind the gateway. There is no RE2 here, so what RE2 writes otherwise is put into Python's words
+(``model.regex_syntax``) and Python is asked; the rare rest is refused although RE2 may know it.
 """
 
 from __future__ import annotations
 
 import re
 import warnings
+from itertools import pairwise
 
 from greenroom.model.mesh import Refused, plain
+from greenroom.model.regex_syntax import Piece, pieces_of
 
 _LONGEST = 255
 _MOST_REPEATS = 1000
 _LARGEST = 5000
 """Characters times repetitions. RE2 makes up to some thirty instructions of each, and Envoy allows it 8 MiB."""
-_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
-_ESCAPED = frozenset("dDwWsSbBA" + "tnrfv" + ".^$*+?()[]{}|\\/-~!@#%&=:;,<>'\"` ")
 _SPECIAL = frozenset(".^$*+?()[]{}|\\")
 _GROUP = re.compile(r"\(\?(?!:|P<[A-Za-z_]\w*>)")
+_ESCAPE = re.compile(r"\\.", re.DOTALL)
 _POSSESSIVE = re.compile(r"[*+?}]\+")
-_NESTED_SET = re.compile(r"\[[^\]]*(\[|--|&&|~~|\|\|)")
+_REPEATS = frozenset("*+?{")
 _REPEAT = re.compile(r"\{(\d*)(,?)(\d*)\}")
 
 
@@ -37,15 +38,30 @@ def _complaint(pattern: str) -> str:
         return f"more than {_LONGEST} characters"
     if not pattern.isascii():
         return "characters outside ASCII, which a path or header carries in encoded form"
-    unknown = [escape for escape in _ESCAPE.findall(pattern) if escape not in _ESCAPED]
-    if unknown:
-        return f"\\{unknown[0]} is not supported (Envoy uses RE2, without back-references)"
-    bare = _ESCAPE.sub("x", pattern)
+    pieces = pieces_of(pattern)
+    if wrong := next((each.wrong for each in pieces if each.wrong), ""):
+        return wrong
+    if any(_is_switch(flags) and after.text in _REPEATS for flags, after in pairwise(pieces)):
+        return "a repetition right after flags is not supported"
+    if any(_is_range(*three) for three in zip(pieces, pieces[1:], pieces[2:], strict=False)):
+        return "a range cannot end in a class: put the hyphen last"
+    same = "".join(each.python for each in pieces)
+    bare = _ESCAPE.sub("x", same)
     if _GROUP.search(bare):
-        return "only (?:…) and (?P<name>…) groups are supported (Envoy uses RE2, without look-around)"
-    if _POSSESSIVE.search(bare) or _NESTED_SET.search(bare):
-        return "possessive repetition and nested sets are not supported (Envoy uses RE2)"
-    return _repeats(bare) or _syntax(pattern)
+        return "only (?:…), (?i)… and (?P<name>…) groups are supported (Envoy uses RE2, without look-around)"
+    if _POSSESSIVE.search(bare):
+        return "possessive repetition is not supported (Envoy uses RE2)"
+    return _repeats(bare) or _syntax(same)
+
+
+def _is_switch(piece: Piece) -> bool:
+    """Whether it sets flags for what follows: RE2 finds nothing there that could be repeated, Python what is before."""
+    return piece.text.startswith("(?") and not piece.python
+
+
+def _is_range(start: Piece, hyphen: Piece, end: Piece) -> bool:
+    """Whether RE2 takes the bracket before a class for the end of a range, and reads the rest otherwise than we do."""
+    return hyphen.text == "-" and end.text.startswith("[:") and start.text not in {"[", "[^"}
 
 
 def _repeats(bare: str) -> str:
