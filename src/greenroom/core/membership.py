@@ -62,7 +62,9 @@ class Membership:
         if len(found) == 1:
             return found[0]
         if not found:
-            return Refused("NoMesh", f"no Mesh's namespaceSelector matches the namespace {namespace}")
+            unusable = "; ".join(f"{ref.name}: {why}" for ref, why in sorted(self._meshes.refused.items()))
+            hint = f" (not usable: {unusable})" if unusable else ""
+            return Refused("NoMesh", f"no Mesh's namespaceSelector matches the namespace {namespace}{hint}")
         names = ", ".join(sorted(mesh.ref.name for mesh in found))
         return Refused("SeveralMeshes", f"only one Mesh may match the namespace {namespace}, but these do: {names}")
 

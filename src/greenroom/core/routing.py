@@ -114,7 +114,7 @@ class Router:
             placed={ref: each.placement for ref, each in placed.values.items()},
             accepted=frozenset[Ref]().union(*(each.values for each in results)),
             refused={ref: why for each in results for ref, why in each.refused.items()},
-            remarks=_remarks(routers),
+            remarks=_remarks(meshes, routers),
         )
 
 
@@ -250,5 +250,5 @@ def _by_gateway(routes: Results[_Placed]) -> Mapping[Ref, Sequence[_Placed]]:
     return found
 
 
-def _remarks(routers: Results[ResolvedRouter]) -> Mapping[Ref, str]:
-    return {ref: router.remark for ref, router in routers.values.items() if router.remark}
+def _remarks(*results: Results[Mesh] | Results[ResolvedRouter]) -> Mapping[Ref, str]:
+    return {ref: each.remark for found in results for ref, each in found.values.items() if each.remark}

@@ -69,6 +69,8 @@ class Mesh:
     aws_name: str
     namespaces: Selector | None
     """None selects no namespace, an empty selector every one."""
+    remark: str = ""
+    """What its owner should know of fields without effect."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +82,31 @@ class VirtualService:
 
 
 def parse_mesh(manifest: Manifest) -> Mesh:
-    """Raises Refused."""
+    """Raises Refused. What was about sidecars has to be right, and has no effect."""
+    check_supported(manifest, _MESH)
     ref = ref_of(manifest)
     aws_name = plain(text(manifest, "spec", "awsName") or ref.name, "spec.awsName")
-    return Mesh(ref, aws_name, selector(manifest, "namespaceSelector"))
+    egress = _choice(manifest, ("ALLOW_ALL", "DROP_ALL"), "egressFilter", "type")
+    addresses = _choice(manifest, ("IPv4_ONLY", "IPv6_ONLY"), "meshServiceDiscovery", "ipPreference")
+    remarks = [
+        f"{field} has no effect: {why}"
+        for field, why, has_none in (
+            ("spec.egressFilter", "applications have no sidecar that could drop requests", egress == "DROP_ALL"),
+            ("spec.meshServiceDiscovery", "pods are reached at the addresses that Kubernetes tells", addresses),
+        )
+        if has_none
+    ]
+    return Mesh(ref, aws_name, selector(manifest, "namespaceSelector"), "; ".join(remarks))
+
+
+def _choice(manifest: Manifest, choices: tuple[str, str], *path: str) -> str:
+    """``""`` when there is none. Raises Refused."""
+    value = get(manifest, "spec", *path)
+    if value is None:
+        return ""
+    if not isinstance(value, str) or value not in choices:
+        raise invalid(".".join(("spec", *path)), f"must be {' or '.join(choices)}")
+    return value
 
 
 def parse_virtual_service(manifest: Manifest) -> VirtualService:
@@ -169,6 +192,13 @@ def _steps(value: Json, path: str) -> list[tuple[str, str, Json]]:
     return [each for each in found if each[2] is not None]
 
 
+_MESH: Shape = {
+    "awsName": None,
+    "meshOwner": None,
+    "namespaceSelector": None,
+    "egressFilter": {"type": None},
+    "meshServiceDiscovery": {"ipPreference": None},
+}
 _VIRTUAL_SERVICE: Shape = {
     "awsName": None,
     "meshRef": None,
