@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from tests.gateway.envoy_static import complaint, readable
-from tests.gateway.world import GATEWAY, World, environment, find, route, router, routers_route, stage, web
+from tests.gateway.world import GATEWAY, World, environment, find, of_type, route, router, routers_route, stage, web
 from tests.golden import expected, orphans
 
 from greenroom.core.envoy import snapshot
@@ -37,9 +37,11 @@ def a_gateway_without_routes() -> list[Manifest]:
 def rewrites() -> list[Manifest]:
     """The rows of the user guide's table: what becomes of the path and of the host."""
     keep = {"hostname": {"defaultTargetHostname": "DISABLED"}}
+    written_out = {"prefix": {"defaultPrefix": "ENABLED"}, "hostname": {"defaultTargetHostname": "ENABLED"}}
     return [
         *stage(),
         *web(),
+        route("defaults-written-out", {"prefix": "/words"}, rewrite=written_out),
         route("prefix-is-dropped", {"prefix": "/chapter"}),
         route("prefix-is-kept", {"prefix": "/kept"}, rewrite={"prefix": {"defaultPrefix": "DISABLED"}}),
         route("prefix-is-replaced", {"prefix": "/old/"}, rewrite={"prefix": {"value": "/new/"}}),
@@ -209,7 +211,23 @@ def grpc() -> list[Manifest]:
 
 
 def _as_grpc(spec: dict[str, Any]) -> dict[str, Any]:
-    return {("grpcRoute" if field == "httpRoute" else field): value for field, value in spec.items()}
+    return of_type(spec, "grpcRoute")
+
+
+def http2() -> list[Manifest]:
+    """What ``httpRoute`` can say, and for routers the scheme."""
+    made = [*stage(), *web("blue")]
+    header = {"name": "x-team", "match": {"exact": "web"}}
+    asked = {"prefix": "/red", "scheme": "https", "headers": [header]}
+    policy = {"maxRetries": 3, "httpRetryEvents": ["server-error"], "perRetryTimeout": {"unit": "s", "value": 2}}
+    red = routers_route("red", asked, to={"blue": 1}, retryPolicy=policy)
+    shop = route("shop", {"prefix": "/shop", "hostname": {"exact": "shop.example.com"}}, to="shop")
+    exact = route("exact", {"path": {"exact": "/a"}}, rewrite={"path": {"exact": "/b"}}, to="blue")
+    for each in (shop, exact):
+        each["spec"] = of_type(each["spec"], "http2Route")
+    for kind, name in ((VIRTUAL_GATEWAY, "ingress-gw"), (VIRTUAL_NODE, "blue")):
+        find(made, kind, name)["spec"]["listeners"][0]["portMapping"]["protocol"] = "http2"
+    return [*made, *router("shop", of_type(red, "http2Route")), shop, exact]
 
 
 def several_listeners() -> list[Manifest]:
@@ -252,6 +270,7 @@ CASES: list[Callable[[], list[Manifest]]] = [
     weights,
     retries_and_timeouts,
     grpc,
+    http2,
     several_listeners,
     what_cannot_be_served_is_named,
 ]

@@ -58,6 +58,10 @@ def connection_pool_http() -> list[Manifest]:
     return node({"connectionPool": {"http": {"maxConnections": 10, "maxPendingRequests": 5}}})
 
 
+def connection_pool_http2() -> list[Manifest]:
+    return node(spoken("http2") | {"connectionPool": {"http2": {"maxRequests": 8}}})
+
+
 def connection_pool_grpc() -> list[Manifest]:
     return node(spoken("grpc") | {"connectionPool": {"grpc": {"maxRequests": 7}}})
 
@@ -135,6 +139,7 @@ NODES: list[Callable[[], list[Manifest]]] = [
     health_check_tcp,
     outlier_detection,
     connection_pool_http,
+    connection_pool_http2,
     connection_pool_grpc,
     connection_pool_of_the_gateway,
     host_elsewhere_one_address,

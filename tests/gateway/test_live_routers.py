@@ -14,7 +14,7 @@ import grpc
 import pytest
 from aiohttp import web as http
 from tests.gateway.live import Backends, Gateway, free_port, gateway, serving
-from tests.gateway.world import World, endpoint_slice, find, route, router, routers_route, stage, web
+from tests.gateway.world import World, endpoint_slice, find, of_type, route, router, routers_route, stage, web
 
 from greenroom.model.manifest import Manifest
 from greenroom.model.mesh import VIRTUAL_GATEWAY, VIRTUAL_NODE
@@ -146,6 +146,32 @@ def cart() -> grpc.GenericRpcHandler:
         return grpc.unary_unary_rpc_method_handler(answer)
 
     return grpc.method_handlers_generic_handler(CART, {name: method(name) for name in ("Add", "Empty")})
+
+
+async def test_http2_requests_go_by_http2_routes(envoy: Gateway) -> None:
+    """A call of gRPC is a request of HTTP/2, for which the path is matched and rewritten, too."""
+    made = [*stage(port=envoy.port)]
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers((cart(),))
+    behind = node("cart", server.add_insecure_port("127.0.0.1:0"))
+    await server.start()
+    for kind, name, objects in ((VIRTUAL_GATEWAY, "ingress-gw", made), (VIRTUAL_NODE, "cart", behind)):
+        find(objects, kind, name)["spec"]["listeners"][0]["portMapping"]["protocol"] = "http2"
+    add = routers_route("add", {"prefix": "/shop.v1.Cart/", "method": "POST", "scheme": "http"}, to={"cart": 1})
+    through, whole = (
+        route("through", {"prefix": "/api/"}, to="shop"),
+        route("whole", {"path": {"exact": "/x/y"}}, rewrite={"path": {"exact": "/shop.v1.Cart/Empty"}}, to="cart"),
+    )
+    for each in (through, whole):
+        each["spec"] = of_type(each["spec"], "http2Route")
+    await envoy.show(World(*made, *behind, *router("shop", of_type(add, "http2Route")), through, whole))
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{envoy.port}") as channel:
+        assert await channel.unary_unary("/api/shop.v1.Cart/Add")(b"") == b"Add"
+        assert await channel.unary_unary("/x/y")(b"") == b"Empty"
+        with pytest.raises(grpc.aio.AioRpcError) as refusal:
+            await channel.unary_unary("/api/shop.v1.Order/Add")(b"")
+        assert refusal.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    await server.stop(None)
 
 
 async def test_grpc_calls_go_by_service_method_and_metadata(envoy: Gateway) -> None:

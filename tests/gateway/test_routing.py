@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.gateway.world import GATEWAY, NAMESPACE, World, environment, find, load, route, stage, stored, web
+from tests.gateway.world import GATEWAY, NAMESPACE, World, environment, find, load, of_type, route, stage, stored, web
 
 from greenroom.core.routing import Router, Routing
 from greenroom.model.manifest import SERVICE, Manifest, Ref
@@ -319,6 +319,26 @@ def test_a_service_without_a_provider_says_that_nobody_answers() -> None:
         ({"prefix": "/aws-appmesh/x"}, {}, "spec.httpRoute.match.prefix: begins with a path that App Mesh keeps"),
         ({"prefix": "/a?b=1"}, {}, "spec.httpRoute.match.prefix: is a path only: match a query with queryParameters"),
         ({"prefix": "/", "port": 0}, {}, "spec.httpRoute.match.port: must be a whole number from 1 to 65535"),
+        (
+            {"prefix": "/a/"},
+            {"rewrite": {"prefix": {"value": "/b/"}, "path": {"exact": "/c"}}},
+            "spec.httpRoute.action.rewrite: must not have both prefix and path",
+        ),
+        (
+            {"prefix": "/a/"},
+            {"rewrite": {"prefix": {"value": "/b/", "defaultPrefix": "ENABLED"}}},
+            "spec.httpRoute.action.rewrite.prefix: must not have both defaultPrefix and value",
+        ),
+        (
+            {"prefix": "/", "headers": [{"name": "a", "match": {"exact": "b", "prefix": "c"}}]},
+            {},
+            "headers[0].match: must have exactly one of exact, prefix, suffix, regex and range",
+        ),
+        (
+            {"prefix": "/", "queryParameters": [{"name": "q", "match": {}}]},
+            {},
+            "spec.httpRoute.match.queryParameters[0].match.exact: must be a text of 1 to 255 characters",
+        ),
         ({"prefix": "/"}, {"rewrite": {}}, "spec.httpRoute.action.rewrite: must have at least one of prefix, path and"),
         ({"prefix": "/", "headers": [{"name": "a", "match": {"like": "b"}}]}, {}, "match.like: is no way to match"),
         ({"prefix": "/", "headers": [{"name": "a", "is": "b"}]}, {}, "headers[0].is: not supported"),
@@ -326,6 +346,21 @@ def test_a_service_without_a_provider_says_that_nobody_answers() -> None:
 )
 def test_a_wrong_route_is_told_which_field_is_wrong(match: Any, spec: Any, said: str) -> None:
     assert said in str(routed(*stage(), *web(), route("r", match, **spec)).refused[ROUTE])
+
+
+def test_a_grpc_route_needs_a_service_or_a_host() -> None:
+    made = one_route()
+    made["spec"] = of_type({"httpRoute": {**made["spec"]["httpRoute"], "match": {"metadata": []}}}, "grpcRoute")
+    said = "spec.grpcRoute.match: must have at least one of serviceName and hostname"
+    assert said in str(routed(*stage(), *web(), made).refused[ROUTE])
+
+
+@pytest.mark.parametrize("field", ["namespaceSelector", "gatewayRouteSelector", "podSelector"])
+def test_a_bad_selector_of_a_gateway_is_named(field: str) -> None:
+    bad = {"matchExpressions": [{"key": "a", "operator": "Equals", "values": ["b"]}]}
+    refused = routed(*gateway_with(**{field: bad}), *web(), one_route()).refused
+    said = f"spec.{field}.matchExpressions[0].operator: must be In, NotIn, Exists or DoesNotExist"
+    assert said in str(refused[GATEWAY])
 
 
 def test_a_bad_object_does_not_touch_the_routes_of_others() -> None:

@@ -149,6 +149,11 @@ def routers_route(name: str, match: Mapping[str, Any], *, to: Mapping[str, int],
     return {"name": name, **priority, "httpRoute": of_type}
 
 
+def of_type(spec: Mapping[str, Any], type_: str) -> dict[str, Any]:
+    """The spec of a GatewayRoute, or a route of a VirtualRouter, as another type than ``httpRoute``."""
+    return {(type_ if field == "httpRoute" else field): value for field, value in spec.items()}
+
+
 def web(name: str = "web") -> list[Manifest]:
     """A VirtualService without an ``awsName``, its VirtualNode, and a Service that has no pods."""
     api = VIRTUAL_NODE.api_version

@@ -53,6 +53,7 @@ def parse_virtual_gateway(manifest: Manifest) -> VirtualGateway:
     found = items(manifest, "spec", "listeners")
     if not found:
         raise invalid("spec.listeners", "must have a listener: the port that visitors connect to")
+    selector(manifest, "podSelector")  # its pods are the business of core.injection; here it has to be right
     log = parse_access_log(get(manifest, "spec", "logging", "accessLog", "file"), "spec.logging.accessLog.file")
     strictest = Limits()
     listeners: list[Listener] = []
