@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from greenroom.model.manifest import Json, Manifest, Ref, get, items, ref_of, text
-from greenroom.model.mesh import VIRTUAL_NODE, Shape, check_supported, invalid, reference
+from greenroom.model.mesh import VIRTUAL_NODE, Refused, Shape, check_supported, invalid, reference
 from greenroom.model.mesh_fields import port_mapping, seconds, whole
 from greenroom.model.route_match import (
     QUERY_MATCHES,
@@ -97,7 +97,8 @@ def _precedence(route: RouterRoute) -> tuple[int, ...]:
 
 def _listener(listener: Json, path: str) -> int:
     if text(listener, "portMapping", "protocol") == "tcp":
-        raise invalid(f"{path}.portMapping.protocol", "a gateway forwards HTTP only: use http, http2 or grpc")
+        message = "a gateway forwards HTTP only: use http, http2 or grpc"
+        raise Refused("NotSupported", message, path=f"{path}.portMapping.protocol")
     port, _ = port_mapping(listener, path, Protocol.HTTP, Protocol.HTTP2, Protocol.GRPC)
     return port
 
@@ -107,7 +108,8 @@ def _route(route: Json, path: str, namespace: str, ports: tuple[int, ...]) -> Ro
     if not name:
         raise invalid(f"{path}.name", "missing: it names the route")
     if get(route, "tcpRoute") is not None:
-        raise invalid(f"{path}.tcpRoute", "a gateway forwards HTTP only: use httpRoute, http2Route or grpcRoute")
+        message = "a gateway forwards HTTP only: use httpRoute, http2Route or grpcRoute"
+        raise Refused("NotSupported", message, path=f"{path}.tcpRoute")
     field = only_type(route, _TYPES, path)
     where, of_type = f"{path}.{field}", get(route, field)
     match = get(of_type, "match")
