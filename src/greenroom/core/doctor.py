@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from greenroom.core import gateway_checks, leftovers
+from greenroom.core import condition_checks, gateway_checks, leftovers
 from greenroom.core.findings import Check, Finding, Known
 from greenroom.model.manifest import (
     DEPLOYMENT,
@@ -37,6 +37,8 @@ CHECKS = (
     Check("gateways", (VIRTUAL_GATEWAY, POD), gateway_checks.gateways),
     Check("pods", (VIRTUAL_GATEWAY, POD), gateway_checks.pods),
     Check("routes", (NAMESPACE, MESH, VIRTUAL_GATEWAY, GATEWAY_ROUTE), gateway_checks.routes),
+    Check("conditions", KINDS, condition_checks.mesh_objects, repeats=True),
+    Check("conditions of Gateway API", condition_checks.API_KINDS, condition_checks.api_objects, repeats=True),
 )
 
 
@@ -62,8 +64,18 @@ def diagnose(known: Known, unread: Mapping[Kind, str], checks: Iterable[Check] =
     """Harmless findings last. Those that differ in their objects only become one."""
     possible = [check for check in checks if unread.keys().isdisjoint(check.reads)]
     skipped = tuple(check.name for check in checks if check not in possible)
-    findings = _merged(finding for check in possible for finding in check.find(known))
+    findings = _merged(_found(known, possible))
     return Report(tuple(sorted(findings, key=lambda each: each.harmless)), unread, skipped)
+
+
+def _found(known: Known, checks: Iterable[Check]) -> Iterator[Finding]:
+    told: set[tuple[str, str]] = set()
+    for check in checks:
+        found = tuple(check.find(known))
+        for finding in found:
+            if not (check.repeats and told.issuperset((finding.reason, each) for each in finding.objects)):
+                yield finding
+        told |= {(finding.reason, each) for finding in found for each in finding.objects}
 
 
 def _merged(findings: Iterable[Finding]) -> Iterator[Finding]:

@@ -45,6 +45,8 @@ class Check:
     name: str
     reads: tuple[Kind, ...]
     find: Callable[[Known], Iterable[Finding]]
+    repeats: bool = False
+    """Whether it may tell what another check has told with a better cure, which is then enough."""
 
 
 def told(ref: Ref) -> str:
