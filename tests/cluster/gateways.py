@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
+import pytest
 from aiohttp import ClientError, ClientSession, web
 from tests.cluster.failing import made
 from tests.cluster.operators import free_ports
@@ -20,9 +22,21 @@ from tests.gateway.mounted import Mounted
 from greenroom.adapters.kube import KubeCluster
 from greenroom.core.bootstrap import READY_PATH, ControlPlane, bootstrap
 from greenroom.core.certificates import CERTIFICATE, KEY, TRUST, Pair, content
-from greenroom.core.gateway_names import gateway_secret
+from greenroom.core.endpoints import SERVICE_LABEL
+from greenroom.core.gateway_names import gateway_secret, node_cluster
 from greenroom.local.envoy_process import EnvoyProcess, envoy_binary
-from greenroom.model.manifest import NAMESPACE, Json, Kind, Manifest, Ref, condition_of, ref_of, text
+from greenroom.model.manifest import (
+    ENDPOINT_SLICE,
+    NAMESPACE,
+    SERVICE,
+    Json,
+    Kind,
+    Manifest,
+    Ref,
+    condition_of,
+    ref_of,
+    text,
+)
 from greenroom.model.mesh import GATEWAY_ROUTE, MESH, VIRTUAL_GATEWAY, VIRTUAL_NODE, VIRTUAL_SERVICE
 
 RELEASE = "greenroom"
@@ -49,7 +63,7 @@ class Condition(NamedTuple):
 
 
 @asynccontextmanager
-async def backends(count: int) -> AsyncIterator[list[int]]:
+async def backends(count: int, address: str = ADDRESS) -> AsyncIterator[list[int]]:
     """The ports of as many applications. Each tells its port."""
 
     async def answer(request: web.Request) -> web.Response:
@@ -62,7 +76,7 @@ async def backends(count: int) -> AsyncIterator[list[int]]:
     await runner.setup()
     try:
         for _ in range(count):
-            await web.TCPSite(runner, ADDRESS, 0).start()
+            await web.TCPSite(runner, address, 0).start()
         yield [int(address[1]) for address in runner.addresses]
     finally:
         await runner.cleanup()
@@ -132,14 +146,7 @@ class Stage:
 
     async def certificate(self, gateway: str = GATEWAY) -> tuple[Pair, bytes]:
         """What Greenroom made for a gateway, and whom it is to trust."""
-        ref = gateway_secret(self._ref(VIRTUAL_GATEWAY, gateway))
-
-        async def is_made() -> bool:
-            return await exists(self.cluster, ref) and TRUST in content(await self.cluster.get(ref))
-
-        await eventually(f"the gateway {gateway} has its certificate", is_made)
-        data = content(await self.cluster.get(ref))
-        return Pair(data[CERTIFICATE], data[KEY]), data[TRUST]
+        return await certificate(self.cluster, self._ref(VIRTUAL_GATEWAY, gateway))
 
     def _behind(self, name: str, port: int) -> tuple[Manifest, Manifest]:
         listener: Json = {"portMapping": {"port": port, "protocol": "http"}}
@@ -152,6 +159,44 @@ class Stage:
 
     def _ref(self, kind: Kind, name: str) -> Ref:
         return Ref(kind, self.namespace, name)
+
+
+async def certificate(cluster: KubeCluster, gateway: Ref) -> tuple[Pair, bytes]:
+    """What Greenroom made for a gateway, and whom it is to trust."""
+    ref = gateway_secret(gateway)
+
+    async def is_made() -> bool:
+        return await exists(cluster, ref) and TRUST in content(await cluster.get(ref))
+
+    await eventually(f"{gateway} has its certificate", is_made)
+    data = content(await cluster.get(ref))
+    return Pair(data[CERTIFICATE], data[KEY]), data[TRUST]
+
+
+def own_address() -> str:
+    """One that an EndpointSlice may have, of this machine: the API server takes none of 127.0.0.0/8."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+        try:
+            asked.connect(("198.51.100.1", 9))  # which sends nothing
+        except OSError:
+            pytest.skip("this machine has no address but its loopback's")
+        address: str = asked.getsockname()[0]
+        return address
+
+
+def behind(name: str, namespace: str, *ports: int, address: str) -> tuple[Manifest, Manifest]:
+    """A Service with port 80, and the EndpointSlice with what is behind it."""
+    service = made(SERVICE, name, namespace, spec={"ports": [{"port": 80}]})
+    slices = made(
+        ENDPOINT_SLICE,
+        name,
+        namespace,
+        addressType="IPv4",
+        endpoints=[{"addresses": [address]}],
+        ports=[{"name": "", "port": port} for port in ports],
+    )
+    metadata: Json = {"name": name, "namespace": namespace, "labels": {SERVICE_LABEL: name}}
+    return service, {**slices, "metadata": metadata}
 
 
 def host(name: str) -> str:
@@ -186,10 +231,12 @@ class Visits:
 class Envoy:
     """That of a gateway, started by ``running`` as in its pod, with the certificate in its volume."""
 
-    def __init__(self, stage: Stage, folder: Path, control_planes: Sequence[int], session: ClientSession) -> None:
-        self._gateway = f"{stage.namespace}/{GATEWAY}"
-        self._release = ControlPlane(f"{RELEASE}-ads.{stage.namespace}.svc", 0)
-        self._port, (self._ready_port,) = stage.port, free_ports(1)
+    def __init__(
+        self, gateway: Ref, port: int, folder: Path, control_planes: Sequence[int], session: ClientSession
+    ) -> None:
+        self._gateway = node_cluster(gateway)
+        self._release = ControlPlane(f"{RELEASE}-ads.{gateway.namespace}.svc", 0)
+        self._port, (self._ready_port,) = port, free_ports(1)
         self._folder, self._control_planes, self._session = folder, control_planes, session
         self._mounted = Mounted(folder / "tls")
 
@@ -266,7 +313,8 @@ async def envoy(stage: Stage, folder: Path, *control_planes: int) -> AsyncIterat
     """One that looks for control planes at these ports; not started yet, and without a certificate."""
     folder.mkdir()
     async with ClientSession() as session:
-        yield Envoy(stage, folder, control_planes, session)
+        gateway = Ref(VIRTUAL_GATEWAY, stage.namespace, GATEWAY)
+        yield Envoy(gateway, stage.port, folder, control_planes, session)
 
 
 def _address(port: int) -> Json:
