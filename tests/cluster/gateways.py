@@ -120,9 +120,17 @@ class Stage:
         for name, port in hosts.items():
             await self.put(*self._behind(name, port), self.route(name))
 
-    async def hide(self, names: Iterable[str]) -> None:
+    async def show_services(self, hosts: Mapping[str, int], *, address: str) -> None:
+        """The same, as environments have it: each behind a Service with an EndpointSlice."""
+        for name, port in hosts.items():
+            node, service = self._behind(name, 80, f"{name}.{self.namespace}.svc.cluster.local")
+            endpoints = behind(name, self.namespace, port, address=address)
+            await self.put(*endpoints, node, service, self.route(name))
+
+    async def hide(self, names: Iterable[str], *, services: bool = False) -> None:
+        kinds = (GATEWAY_ROUTE, VIRTUAL_SERVICE, VIRTUAL_NODE, *((SERVICE, ENDPOINT_SLICE) if services else ()))
         for name in names:
-            for kind in (GATEWAY_ROUTE, VIRTUAL_SERVICE, VIRTUAL_NODE):
+            for kind in kinds:
                 await self.cluster.delete(self._ref(kind, name))
 
     def route(self, name: str, *, to: str = "", **match: Json) -> Manifest:
@@ -148,9 +156,9 @@ class Stage:
         """What Greenroom made for a gateway, and whom it is to trust."""
         return await certificate(self.cluster, self._ref(VIRTUAL_GATEWAY, gateway))
 
-    def _behind(self, name: str, port: int) -> tuple[Manifest, Manifest]:
+    def _behind(self, name: str, port: int, hostname: str = ADDRESS) -> tuple[Manifest, Manifest]:
         listener: Json = {"portMapping": {"port": port, "protocol": "http"}}
-        node: Json = {"listeners": [listener], "serviceDiscovery": {"dns": {"hostname": ADDRESS}}}
+        node: Json = {"listeners": [listener], "serviceDiscovery": {"dns": {"hostname": hostname}}}
         provider: Json = {"virtualNode": {"virtualNodeRef": {"name": name}}}
         return (
             made(VIRTUAL_NODE, name, self.namespace, spec=node),
@@ -204,26 +212,31 @@ def host(name: str) -> str:
 
 
 class Visits:
-    """Somebody who asks for one host after the other, round and round; ``seen`` counts what they got by name."""
+    """``many`` who each ask for one host after the other, round and round; ``seen`` counts what they got by name."""
 
-    def __init__(self, envoy: Envoy, names: Sequence[str]) -> None:
+    def __init__(self, envoy: Envoy, names: Sequence[str], many: int) -> None:
         self.seen: Counter[tuple[str, Answer]] = Counter()
         self._envoy, self._names = envoy, names
-        self._rounds = 0
+        self._rounds = [0] * many
 
     async def run(self) -> None:
         """Until cancelled."""
+        await asyncio.gather(*map(self._run, range(len(self._rounds))))
+
+    async def _run(self, visitor: int) -> None:
+        """Not all begin at the same host."""
+        first = visitor * len(self._names) // len(self._rounds)
         while True:
-            for name in self._names:
+            for name in (*self._names[first:], *self._names[:first]):
                 self.seen[name, await self._envoy.get(name)] += 1
-            self._rounds += 1
+            self._rounds[visitor] += 1
 
     async def go_on(self) -> None:
-        """Wait until each host was asked for once more."""
-        last = self._rounds + 2
+        """Wait until each host was asked for once more by everybody."""
+        last = [rounds + 2 for rounds in self._rounds]
 
         async def are_over() -> bool:
-            return self._rounds >= last
+            return all(rounds >= wanted for rounds, wanted in zip(self._rounds, last, strict=True))
 
         await eventually("everybody was visited", are_over)
 
@@ -277,9 +290,9 @@ class Envoy:
         return await self.asked_in_vain() > after
 
     @asynccontextmanager
-    async def visited(self, *names: str) -> AsyncIterator[Visits]:
-        """A block in which somebody asks for these hosts, without a pause."""
-        visits = Visits(self, names)
+    async def visited(self, *names: str, by: int = 1) -> AsyncIterator[Visits]:
+        """A block in which so many ask for these hosts, without a pause."""
+        visits = Visits(self, names, by)
         task = asyncio.create_task(visits.run())
         try:
             yield visits

@@ -46,11 +46,12 @@ def published(kind: str) -> Any:
     return next(manifest for manifest in manifests if manifest["kind"] == kind)
 
 
-def pod(namespace: str, name: str, *, container: str = "envoy", **annotations: str) -> Any:
-    """A pod as the published Deployment makes it."""
+def pod(namespace: str, name: str, *, container: str = "envoy", image: str = "", **annotations: str) -> Any:
+    """A pod as the published Deployment makes it, unless it has another image."""
     template = published("Deployment")["spec"]["template"]
     labels = template["metadata"]["labels"]
     containers = [{**template["spec"]["containers"][0], "name": container}]
+    containers[0]["image"] = image or containers[0]["image"]
     metadata = {"name": name, "namespace": namespace, "labels": labels, "annotations": annotations}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": containers}}
 
@@ -120,12 +121,27 @@ async def test_a_gateways_pod_may_be_one_of_a_restricted_namespace(cluster: Clus
         assert text(made, "spec", "containers", 0, "image") == IMAGE
 
 
+async def test_a_gateways_pod_may_have_any_image(cluster: Cluster, enabled: str) -> None:
+    async with serving(cluster, enabled):
+        await asked(cluster, enabled)
+        await apply_gateway(cluster, enabled)
+        made = await cluster.apply(pod(enabled, "other", image="envoyproxy/envoy:v1.30.1"), manager=MANAGER)
+        assert text(made, "spec", "containers", 0, "image") == IMAGE
+
+
 async def test_without_us_only_new_gateways_wait(cluster: Cluster, enabled: str) -> None:
     async with serving(cluster, enabled) as webhooks:
         await asked(cluster, enabled)
         await webhooks.stop()
         assert "failed calling webhook" in await refusal(cluster.apply(pod(enabled, "ingress-gw-1"), manager=MANAGER))
-        for free in (pod(enabled, "web", container="web"), pod(enabled, "own", **{INJECT: "disabled"})):
+        assert "failed calling webhook" in await refusal(
+            cluster.apply(pod(enabled, "documented", image="envoy"), manager=MANAGER)
+        )
+        by_label = pod(enabled, "by-label", image="envoyproxy/envoy:v1.30.1")
+        by_label["metadata"]["labels"] = {"gateway.networking.k8s.io/gateway-name": "web"}
+        assert "failed calling webhook" in await refusal(cluster.apply(by_label, manager=MANAGER))
+        application = pod(enabled, "application", image="envoyproxy/envoy:v1.30.1")
+        for free in (pod(enabled, "web", container="web"), pod(enabled, "own", **{INJECT: "disabled"}), application):
             assert await cluster.apply(free, manager=MANAGER)
         await apply_gateway(cluster, enabled)
         await cluster.apply(route(enabled, "no-slash"), manager=MANAGER)

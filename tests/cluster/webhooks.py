@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 
+import yaml
 from aiohttp import web
 from tests.cluster.kubernetes import MANAGER
 
 from greenroom.adapters.certificates import X509Mint
 from greenroom.core.bootstrap import ControlPlane
-from greenroom.core.injection import INJECT, Injection
+from greenroom.core.injection import Injection
 from greenroom.flows.admission import PodAdmission
 from greenroom.flows.certificates import Certificates
 from greenroom.model.manifest import MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS, Json, Kind, Manifest, Ref, ref_of
@@ -20,6 +22,7 @@ from greenroom.ports import Cluster
 from greenroom.web.admission import make_app
 from greenroom.web.tls import ServerTls
 
+ROOT = Path(__file__).parents[2]
 IMAGE = "registry.example.com/envoy:v1.40.0"
 KINDS = ("gatewayroutes", "meshes", "virtualgateways", "virtualnodes", "virtualrouters", "virtualservices")
 
@@ -52,7 +55,7 @@ async def serving(cluster: Cluster, namespace: str) -> AsyncIterator[Webhooks]:
     await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls.context).start()
     url = f"https://localhost:{runner.addresses[0][1]}"
     configurations = [
-        _configuration(MUTATING_WEBHOOKS, namespace, [_pods(url, namespace, mode) for mode in ("enabled", "disabled")]),
+        _configuration(MUTATING_WEBHOOKS, namespace, _pods(url, namespace)),
         _configuration(VALIDATING_WEBHOOKS, namespace, [_appmesh(url, namespace)]),
     ]
     refs = tuple(map(ref_of, configurations))
@@ -76,23 +79,15 @@ def _configuration(kind: Kind, namespace: str, webhooks: list[Json]) -> Manifest
     return {"apiVersion": kind.api_version, "kind": kind.name, "metadata": metadata, "webhooks": webhooks}
 
 
-def _pods(url: str, namespace: str, mode: str) -> Json:
-    """For the pods of namespaces that are labelled so: those that may be gateways, so that no other depends on us."""
-    annotation = f"object.metadata.?annotations[?'{INJECT}'].orValue('{mode}')"
-    conditions: Json = [
-        {"name": "has-envoy", "expression": "object.spec.containers.exists(each, each.name == 'envoy')"},
-        {"name": "is-enabled", "expression": f"{annotation} != 'disabled'"},
-    ]
-    return {
-        "name": f"{mode}.pods.greenroom.dev",
-        "clientConfig": {"url": f"{url}/mutate-pods"},
-        "rules": [_rule("", "v1", ["pods"], ["CREATE"])],
-        "namespaceSelector": {"matchLabels": {INJECT: mode, **_only(namespace)}},
-        "matchConditions": conditions,
-        "failurePolicy": "Fail",
-        "timeoutSeconds": 3,
-        **_USUAL,
-    }
+def _pods(url: str, namespace: str) -> list[Json]:
+    """The chart's own, asked here and for the pods of this namespace only."""
+    everything = yaml.safe_load_all((ROOT / "deploy" / "greenroom.yaml").read_text())
+    found = next(each for each in everything if each["kind"] == MUTATING_WEBHOOKS.name)["webhooks"]
+    for webhook in found:
+        webhook["clientConfig"] = {"url": f"{url}/mutate-pods"}
+        webhook["namespaceSelector"]["matchLabels"] |= _only(namespace)
+    made: list[Json] = found
+    return made
 
 
 def _appmesh(url: str, namespace: str) -> Json:

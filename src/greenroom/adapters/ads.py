@@ -81,8 +81,8 @@ class AdsServer:
 
     @property
     def address(self) -> str:
-        """``host:port``, the real port once entered."""
-        return f"{self._host}:{self._port}"
+        """``host:port``, the real port once entered; an address of IPv6 is in brackets."""
+        return f"[{self._host}]:{self._port}" if ":" in self._host else f"{self._host}:{self._port}"
 
     @property
     def connected(self) -> Mapping[str, int]:

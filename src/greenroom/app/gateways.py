@@ -29,7 +29,18 @@ from greenroom.runtime.informer import Informers
 from greenroom.web import admission
 from greenroom.web.tls import ServerTls
 
-ANY_ADDRESS = "0.0.0.0"  # noqa: S104 - a pod's own address is not known before
+_IPV4 = "0.0.0.0"  # noqa: S104 - a pod's own address is not known before
+_BOTH = "::"
+"""To gRPC, too, which listens on IPv4 alone where there is nothing else."""
+
+
+def gateway_bind(pod_address: str) -> str:
+    """Where Envoys listen in their pods, told by the first address of Greenroom's own, ``""`` if it is not known.
+
+    Of both families only where the kubelet asks by IPv6, so that nothing else would do: Envoy cannot change the address
+    of a port that it has, and where IPv4 comes first, running gateways have theirs.
+    """
+    return _BOTH if ":" in pod_address else _IPV4
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +50,8 @@ class GatewaySettings:
 
     release: str
     envoy_image: str
+    pod_address: str = ""
+    """The first address of this pod, as ``gateway_bind`` takes it."""
     ads_port: int = 18000
     admission_port: int = 9443
 
@@ -75,7 +88,8 @@ class GatewayService:
         )
         self._tls = ServerTls()
         self._certificates.subscribe(lambda identity: self._tls.show(identity.server))
-        envoy = Injection(settings.envoy_image, ControlPlane(ads_host, settings.ads_port))
+        self._bind = gateway_bind(settings.pod_address)
+        envoy = Injection(settings.envoy_image, ControlPlane(ads_host, settings.ads_port), self._bind)
         self._admission = admission.make_app(PodAdmission(cluster, envoy).review)
         self._ads: asyncio.Future[AdsServer] = asyncio.get_running_loop().create_future()
 
@@ -95,7 +109,7 @@ class GatewayService:
             identity = await self._certificates.known()
             tls = AdsTls(identity.server, identity.trust)
             self._certificates.subscribe(lambda each: tls.show(each.server, each.trust))
-            async with AdsServer(self._host or ANY_ADDRESS, self._settings.ads_port, tls=tls) as ads:
+            async with AdsServer(self._host or _BOTH, self._settings.ads_port, tls=tls) as ads:
                 self._metrics.watch_gateways(lambda: ads.connected, lambda: ads.refusals)
                 self._ads.set_result(ads)
                 await asyncio.Event().wait()
@@ -104,7 +118,7 @@ class GatewayService:
         """On the replica that leads, until cancelled. ``cluster`` holds back the writes of one that leads no more."""
         ads = await asyncio.shield(self._ads)
         monitors = self._metrics.monitor
-        routes = Routes(cluster, self._informers, ads, self._clock, bind=ANY_ADDRESS, monitors=monitors)
+        routes = Routes(cluster, self._informers, ads, self._clock, bind=self._bind, monitors=monitors)
         gateways = GatewayCertificates(cluster, self._informers, self._clock, self._mint, self._certificates, monitors)
         async with asyncio.TaskGroup() as group:
             for part in (routes, gateways, Finalizers(cluster, self._informers, monitors)):

@@ -53,6 +53,12 @@ _port = click.IntRange(0, 65535)
 )
 @forge_options
 @click.option("--envoy-image", default="", help="Upstream Envoy, for the pods of gateways.")
+@click.option(
+    "--pod-address",
+    envvar="GREENROOM_POD_ADDRESS",
+    default="",
+    help="This pod's status.podIP: if it is one of IPv6, gateways listen on IPv6, too.",
+)
 @click.option("--kubeconfig", type=click.Path(dir_okay=False, path_type=Path), help="By default the pod's account.")
 @click.option("--context", default="", help="Of the kubeconfig; by default its current one.")
 @click.option("--address", default=None, help="Listen on this address; by default on all.")
@@ -68,6 +74,7 @@ async def serve(
     url_scheme: Literal["http", "https"],
     release: str,
     envoy_image: str,
+    pod_address: str,
     kubeconfig: Path | None,
     context: str,
     address: str | None,
@@ -86,7 +93,9 @@ async def serve(
 
     if release and not envoy_image:
         raise InvalidInput("--gateways needs Envoy's image", cure="name it with --envoy-image")
-    gateways = GatewaySettings(release, envoy_image, ads_port=ads_port, admission_port=admission_port)
+    gateways = GatewaySettings(
+        release, envoy_image, pod_address=pod_address, ads_port=ads_port, admission_port=admission_port
+    )
     settings = ServeSettings(
         secrets=_secrets(secret_files),
         namespace=namespace,

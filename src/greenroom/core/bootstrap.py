@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from greenroom.core.certificates import CERTIFICATE, KEY, TRUST
+from greenroom.core.envoy_listener import socket_address
 from greenroom.model.manifest import Json
 
 ADMIN_PORT = 9901
@@ -46,7 +47,7 @@ def bootstrap(control_plane: ControlPlane, *, folder: str, bind: str) -> dict[st
     # Envoy would give up waiting after 15 s, and serve nothing as if that were all there is.
     by_ads: Json = {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}
     return {
-        "admin": {"address": _address("127.0.0.1", ADMIN_PORT)},
+        "admin": {"address": socket_address("127.0.0.1", ADMIN_PORT)},
         "dynamic_resources": {
             "lds_config": by_ads,
             "cds_config": by_ads,
@@ -95,7 +96,7 @@ def _cluster(control_plane: ControlPlane, folder: str) -> Json:
         "@type": f"type.googleapis.com/{_HTTP_OPTIONS}",
         "explicit_http_config": {"http2_protocol_options": {"connection_keepalive": KEEPALIVE}},
     }
-    endpoint: Json = {"endpoint": {"address": _address(control_plane.host, control_plane.port)}}
+    endpoint: Json = {"endpoint": {"address": socket_address(control_plane.host, control_plane.port)}}
     return {
         "name": _CONTROL_PLANE,
         "type": "STRICT_DNS",
@@ -152,8 +153,4 @@ def _ready(bind: str) -> Json:
         ],
     }
     manager: Json = {"name": "envoy.filters.network.http_connection_manager", "typed_config": connections}
-    return {"name": "ready", "address": _address(bind, READY_PORT), "filter_chains": [{"filters": [manager]}]}
-
-
-def _address(host: str, port: int) -> Json:
-    return {"socket_address": {"address": host, "port_value": port}}
+    return {"name": "ready", "address": socket_address(bind, READY_PORT), "filter_chains": [{"filters": [manager]}]}

@@ -15,6 +15,12 @@ _NO_ANSWER = ("UH", "UF", "UC", "NC")
 """Response flags: no healthy endpoint, connection failed, connection closed without an answer, no such cluster."""
 
 
+def socket_address(host: str, port: int) -> Json:
+    """On which Envoy listens, or with which it connects. ``::`` is every address, of IPv4 as well."""
+    both = {"ipv4_compat": True} if host == "::" else {}
+    return {"socket_address": {"address": host, "port_value": port, **both}}
+
+
 def listener_name(listener: Listener, bind: str) -> str:
     return f"lds_ingress_{bind}_{listener.port}"
 
@@ -26,7 +32,7 @@ def routes_name(listener: Listener) -> str:
 def listener_config(listener: Listener, bind: str) -> dict[str, Json]:
     config: dict[str, Json] = {
         "name": listener_name(listener, bind),
-        "address": {"socket_address": {"address": bind, "port_value": listener.port}},
+        "address": socket_address(bind, listener.port),
         # With SO_REUSEPORT a second Envoy could listen on the same port unnoticed, and get half of the requests.
         "enable_reuse_port": False,
     }
