@@ -117,9 +117,12 @@ async def test_a_push_to_a_pull_request_that_is_refused_is_remembered_for_when_i
 
 
 @virtual_time
-async def test_what_is_refused_again_is_written_once(tmp_path: Path) -> None:
+async def test_what_is_refused_again_is_written_once_and_told_in_one_event(tmp_path: Path) -> None:
     async with world(tmp_path, LABELED_ONLY) as here:
-        assert await here.writes(lambda: here.intake.handle(told("opened", OFF))) == 1
+        assert await here.writes(lambda: here.intake.handle(told("opened", OFF))) == 2
+        [event] = (await here.objects("Event")).values()
+        assert event["involvedObject"]["kind"] == "ReviewApp"
+        assert event["message"] == "pull request 7 gets no environment (Labels): it needs the label pr-env"
         assert await here.writes(lambda: here.intake.handle(told("opened", OFF))) == 0
 
 

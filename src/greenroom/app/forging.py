@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from greenroom.adapters.github import GitHub
 from greenroom.adapters.github_credentials import App, Token
@@ -21,6 +22,7 @@ from greenroom.ports import Clock, Cluster, Logs
 from greenroom.runtime.informer import Informers
 
 GITHUB = "https://github.com"
+_OURSELVES = ("127.0.0.1", "::1", "localhost")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,10 @@ class ForgeSettings:
             raise InvalidInput("is missing", path=missing, cure="an App takes its id and its private key")
         if token_file is None and not app_id:
             return None
+        address = urlsplit(server)
+        if address.scheme == "http" and address.hostname not in _OURSELVES:
+            cure = "write https://"
+            raise InvalidInput("credentials would travel for everybody to read", path="--github-url", cure=cure)
         host, _, port = via.rpartition(":")
         if via and not (host and port.isascii() and port.isdecimal()):
             raise InvalidInput(f"{via!r} is not an address", path="--visit-via", cure="write it as host:port")

@@ -76,23 +76,29 @@ def gist(condition: Manifest) -> tuple[str, str, str]:
     return text(condition, "status"), reason, _NUMBER.sub("", message) if reason in _COUNTING else message
 
 
-def _event(pr: Manifest, reason: str, message: str, now: datetime) -> Manifest:
-    namespace, time = text(pr, "metadata", "namespace"), timestamp(now)
+def refusal_event(app: Manifest, number: int, reason: str, message: str, now: datetime) -> Manifest:
+    """That the gate of a ReviewApp refuses a pull request: one of each, however often it is refused."""
+    told = f"pull request {number} gets no environment ({reason}): {message}"
+    return _event(app, "PullRequestRefused", told, now, suffix=f".pr{number}")
+
+
+def _event(about: Manifest, reason: str, message: str, now: datetime, *, suffix: str = "") -> Manifest:
+    namespace, time = text(about, "metadata", "namespace"), timestamp(now)
     involved: dict[str, Json] = {
-        "apiVersion": text(pr, "apiVersion"),
-        "kind": text(pr, "kind"),
+        "apiVersion": text(about, "apiVersion"),
+        "kind": text(about, "kind"),
         "namespace": namespace,
-        "name": name_of(pr),
-        "uid": uid_of(pr),
+        "name": name_of(about),
+        "uid": uid_of(about),
     }
-    suffix = f".{uid_of(pr)[:8]}.{_NO_LETTER.sub('', reason.lower())}"
+    suffix = f".{uid_of(about)[:8]}{suffix}.{_NO_LETTER.sub('', reason.lower())}"
     return {
         "apiVersion": EVENT.api_version,
         "kind": EVENT.name,
         "metadata": {
-            "name": name_of(pr)[: _NAME_LIMIT - len(suffix)] + suffix,
+            "name": name_of(about)[: _NAME_LIMIT - len(suffix)] + suffix,
             "namespace": namespace,
-            "ownerReferences": [{**owner_reference(pr), "controller": False, "blockOwnerDeletion": False}],
+            "ownerReferences": [{**owner_reference(about), "controller": False, "blockOwnerDeletion": False}],
         },
         "involvedObject": involved,
         "reason": reason,

@@ -18,7 +18,10 @@ from enum import Enum
 from typing import TypeVar
 from weakref import WeakValueDictionary
 
+import structlog
+
 from greenroom.core import remembered
+from greenroom.core.events import refusal_event
 from greenroom.core.gate import Admission, Reason, Refusal, Undecided, canonical, decide, question
 from greenroom.core.remembered import Decided
 from greenroom.core.standing import State, Told, gate_or_error, pr_object, pr_ref, repository_of, state_of
@@ -31,6 +34,7 @@ from greenroom.model.manifest import (
     Manifest,
     Ref,
     is_deleting,
+    name_of,
     ref_of,
     text,
     version_of,
@@ -50,6 +54,8 @@ CONTENDED = Backoff(base=0.01, cap=0.5)
 """Between attempts. Another replica may have many deliveries of the same pull request, and each of them writes."""
 SYNC_SECONDS = 5.0
 """How long a delivery waits while Greenroom starts. GitHub waits 10 seconds for an answer."""
+
+log = structlog.get_logger(__name__)
 
 
 class Result(Enum):
@@ -229,6 +235,8 @@ class Intake:
         decided = Decided(state.pull.number, state.known, answer)
         if isinstance(answer, Refusal) or (isinstance(answer, Undecided) and state.pr is None):
             result = await self._retire(state, decided)
+            if answer.reason is not Reason.CLOSED:
+                await self._tell_refusal(state, answer)
             is_done = answer.reason is Reason.CLOSED or result is Result.DELETED
             return Outcome(app, result if is_done else Result.REFUSED, answer.message)
         if is_deleting(state.app):
@@ -293,6 +301,17 @@ class Intake:
         except NotFound:
             return Result.UNCHANGED
         return Result.DELETED
+
+    async def _tell_refusal(self, state: State, answer: Refusal | Undecided) -> None:
+        """In an Event, where it is news. It is worth a try, and no more: the status says the same."""
+        number = state.pull.number
+        if remembered.refused_message(state.app, str(number)) == answer.message:
+            return
+        event = refusal_event(state.app, number, answer.reason.value, answer.message, self._clock.now())
+        try:
+            await self._cluster.apply(event, manager=MANAGER)
+        except ClusterError as error:
+            log.info("event was not written", event_name=name_of(event), error=str(error))
 
     async def _write_down(self, state: State, decided: Decided) -> None:
         if remembered.change(state.app, [decided]):
