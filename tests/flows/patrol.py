@@ -47,22 +47,21 @@ LABELED_ONLY = app()
 
 
 class Patrol:
-    """A world that is swept, and GitHub, where things happen of which no webhook comes if nobody asks for it."""
+    """A world, and GitHub, where things happen of which no webhook comes if nobody asks for it."""
 
-    def __init__(self, here: World, forge: FakeForge, sweep: Sweep) -> None:
+    def __init__(self, here: World, forge: FakeForge) -> None:
         self.here = here
         self.forge = forge
-        self.sweep = sweep
         self.address = REPOSITORY
-        self._second = 0
+        self.second = 0
 
     def happens(
         self, head: str = A, traits: Traits = ON, *, number: int = 7, is_open: bool = True, action: str = "opened"
     ) -> PullEvent:
         """The next thing to a pull request; answers the webhook that would tell of it."""
-        self._second += 1
+        self.second += 1
         pull = PullRequest(self.address, number, head, is_open, traits)
-        event = PullEvent(Action(action), pull, START + timedelta(seconds=self._second))
+        event = PullEvent(Action(action), pull, START + timedelta(seconds=self.second))
         self.forge.pulls[self.address.lower(), number] = replace(event, action=Action.SEEN)
         return event
 
@@ -94,7 +93,7 @@ async def patrol(
         sweep = Sweep(here.store, here.informers, here.intake, forge, VirtualClock(), webhook=webhook, clear=clear)
         task = asyncio.create_task(sweep.run())
         try:
-            yield Patrol(here, forge, sweep)
+            yield Patrol(here, forge)
         finally:
             task.cancel()
             with suppress(asyncio.CancelledError):
