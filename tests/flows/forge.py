@@ -63,13 +63,16 @@ class Fault:
 class FakeForge:
     """A ``ports.Forge``. Tests put ``pulls``, ``paths``, ``writers`` and ``approved`` there, and look at the rest.
 
-    Repositories are written in their canonical way. ``latency`` is in seconds.
+    Repositories are written in their canonical way. ``latency`` is in seconds. ``hidden`` pull requests are in no
+    listing, though they are found by their number; who asks for a repository of ``moved`` is led to where it is now.
     """
 
     def __init__(self, *, latency: float = 0.05) -> None:
         self.latency = latency
         self.repositories: set[str] | None = None  # those with credentials; None: all
         self.pulls: dict[tuple[str, int], PullEvent] = {}
+        self.hidden: set[tuple[str, int]] = set()
+        self.moved: dict[str, str] = {}
         self.paths: dict[tuple[str, int], frozenset[str]] = {}
         self.writers: dict[str, set[str]] = {}
         self.approved: dict[tuple[str, int], frozenset[str]] = {}
@@ -107,7 +110,7 @@ class FakeForge:
     async def open_pulls(self, repository: str) -> Sequence[PullEvent]:
         async with self._request("open_pulls", repository) as here:
             found = [event for (place, _), event in sorted(self.pulls.items()) if place == here]
-            return [event for event in found if event.pull.open]
+            return [event for event in found if event.pull.open and (here, event.pull.number) not in self.hidden]
 
     async def changed_paths(self, repository: str, number: int) -> frozenset[str]:
         async with self._request("changed_paths", repository) as here:
@@ -203,7 +206,8 @@ class FakeForge:
         self.requests[name] += 1
         await asyncio.sleep(self.latency)
         await self._fail(name, after=False)
-        yield canonical(repository)
+        here = canonical(repository)
+        yield self.moved.get(here, here)
         if writes:
             self.writes[name] += 1
         await self._fail(name, after=True)

@@ -11,6 +11,7 @@ from datetime import timedelta
 
 import msgspec
 
+from greenroom.model.environment import RESTARTED_ANNOTATION
 from greenroom.model.errors import InvalidInput
 from greenroom.model.manifest import Manifest, annotations_of, text, timestamp
 from greenroom.model.pull import Command
@@ -18,6 +19,8 @@ from greenroom.model.pull import Command
 ASKED_ANNOTATION = "greenroom.dev/asked"
 KEEP_ANNOTATION = "greenroom.dev/keep-until"
 """On a PR object: until when it is not to expire, RFC 3339."""
+KEPT_BY_ANNOTATION = "greenroom.dev/kept-by"
+"""The id of the comment that asked for it."""
 
 PREVIEW, REDEPLOY, LOGS, DESTROY, EXTEND, EXPLAIN = "", "redeploy", "logs", "destroy", "extend", "explain"
 USAGE: tuple[tuple[str, str], ...] = (
@@ -47,18 +50,41 @@ class Asked(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, pr: Manifest) -> Asked | None:
         """What is to be answered; None where nothing is, or what it is about has passed."""
+        asked = cls.last(pr)
+        return asked if asked is not None and asked.commit == text(pr, "spec", "headCommitRef") else None
+
+    @classmethod
+    def last(cls, pr: Manifest) -> Asked | None:
+        """What was asked last, of whatever commit."""
         try:
-            asked = msgspec.json.decode(annotations_of(pr).get(ASKED_ANNOTATION, "null"), type=cls | None)
+            return msgspec.json.decode(annotations_of(pr).get(ASKED_ANNOTATION, "null"), type=cls | None)
         except msgspec.MsgspecError:
             return None
-        return asked if asked is not None and asked.commit == text(pr, "spec", "headCommitRef") else None
 
     def __str__(self) -> str:
         return msgspec.json.encode(self).decode()
 
 
-def asked(command: Command, commit: str, *, note: str = "") -> Asked:
-    return Asked(command.word, command.author, command.id, commit, note)
+def asked(command: Command, pr: Manifest, *, note: str = "") -> Asked | None:
+    """None when that was asked already, or something since: a comment may be delivered again, and late."""
+    last = Asked.last(pr)
+    if last is not None and last.id >= command.id:
+        return None
+    return Asked(command.word, command.author, command.id, text(pr, "spec", "headCommitRef"), note)
+
+
+def orders(command: Command, pr: Manifest) -> dict[str, str]:
+    """The annotations that do what is asked for; none where that was done, or something newer. Raises InvalidInput."""
+    present = annotations_of(pr)
+    if command.word == REDEPLOY and present.get(RESTARTED_ANNOTATION, "") < timestamp(command.at):
+        return {RESTARTED_ANNOTATION: timestamp(command.at)}
+    if command.word == EXTEND and _id(present.get(KEPT_BY_ANNOTATION, "")) < command.id:
+        return {KEEP_ANNOTATION: kept_until(command), KEPT_BY_ANNOTATION: str(command.id)}
+    return {}
+
+
+def _id(written: str) -> int:
+    return int(written) if re.fullmatch(r"[0-9]{1,20}", written, re.ASCII) else 0
 
 
 def kept_until(command: Command) -> str:

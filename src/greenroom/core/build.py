@@ -12,6 +12,7 @@ from datetime import datetime
 from greenroom.core.health import IMAGE_REASONS, Health, Owned
 from greenroom.core.health import WAITING_FOR_IMAGE as WAITING
 from greenroom.model.manifest import (
+    COMMIT_ANNOTATION,
     POD,
     Manifest,
     Ref,
@@ -27,7 +28,8 @@ from greenroom.model.manifest import (
 from greenroom.model.pull import Build
 
 BUILD_ANNOTATION = "greenroom.dev/build"
-"""``succeeded`` or ``failed``, the commit, when it was heard of, and the address of the build's page, if it has one."""
+"""``succeeded`` or ``failed``, the commit, when it was heard of, when it ended, and the address of the build's page, if
+it has one."""
 BUILD_FAILED = "BuildFailed"
 
 _OWNERS = 3
@@ -35,13 +37,19 @@ _OWNERS = 3
 
 
 def build_text(build: Build, heard: datetime) -> str:
-    word = "succeeded" if build.succeeded else "failed"
-    return " ".join(filter(None, [word, build.commit, timestamp(heard), build.url]))
+    ended = build.at if _is_dated(build) else heard
+    return " ".join(filter(None, [_word(build), build.commit, timestamp(heard), timestamp(ended), build.url]))
+
+
+def is_news(pr: Manifest, build: Build) -> bool:
+    """Whether it is more than what was told of the commit before: deliveries come twice, and late."""
+    word, commit, _, ended, _ = _parts(pr)
+    return commit != build.commit or not _is_dated(build) or (ended, word) < (timestamp(build.at), _word(build))
 
 
 def failed_build(pr: Manifest) -> str | None:
     """The address of the build of the wanted commit, or ``""``, when it failed; None when it did not."""
-    word, commit, _, url = _parts(pr)
+    word, commit, _, _, url = _parts(pr)
     return url if word == "failed" and commit == text(pr, "spec", "headCommitRef") else None
 
 
@@ -60,25 +68,35 @@ def explained(pr: Manifest, healths: Iterable[Health]) -> tuple[Health, ...]:
 
 def overdue_pods(pr: Manifest, children: Iterable[Manifest], owned: Owned) -> list[tuple[Ref, str]]:
     """The pods, with their UIDs, that still wait for an image that is there by now: they were made before that was
-    told. The kubelet asks again in up to five minutes; for a new pod it asks at once."""
-    word, commit, heard, _ = _parts(pr)
+    told. The kubelet asks again in up to five minutes; for a new pod it asks at once. Those of another commit wait for
+    another image."""
+    word, commit, heard, _, _ = _parts(pr)
     if word != "succeeded" or commit != text(pr, "spec", "headCommitRef"):
         return []
-    pods = (pod for child in children for pod in _pods(child, owned, _OWNERS))
+    pods = (pod for child in children for pod in _pods(child, owned, commit, _OWNERS))
     return [(ref_of(pod), uid_of(pod)) for pod in pods if _waits(pod) and _made(pod) < heard]
 
 
-def _parts(pr: Manifest) -> tuple[str, str, str, str]:
-    word, commit, heard, url, *_ = *annotations_of(pr).get(BUILD_ANNOTATION, "").split(" "), "", "", "", ""
-    return word, commit, heard, url
+def _word(build: Build) -> str:
+    return "succeeded" if build.succeeded else "failed"
 
 
-def _pods(owner: Manifest, owned: Owned, depth: int) -> Iterator[Manifest]:
+def _is_dated(build: Build) -> bool:
+    """Who tells by a call of his own need not say when it ended."""
+    return build.at.timestamp() > 0
+
+
+def _parts(pr: Manifest) -> tuple[str, str, str, str, str]:
+    words = [*annotations_of(pr).get(BUILD_ANNOTATION, "").split(" "), *[""] * 4]
+    return words[0], words[1], words[2], words[3], words[4]
+
+
+def _pods(owner: Manifest, owned: Owned, commit: str, depth: int) -> Iterator[Manifest]:
     if kind_of(owner) == POD:
         yield owner
-    elif depth > 0:
+    elif depth > 0 and annotations_of(owner).get(COMMIT_ANNOTATION, commit) == commit:
         for child in owned(uid_of(owner)):
-            yield from _pods(child, owned, depth - 1)
+            yield from _pods(child, owned, commit, depth - 1)
 
 
 def _waits(pod: Manifest) -> bool:

@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 import msgspec
 
@@ -116,8 +117,12 @@ class Knowledge:
         )
 
     @classmethod
+    @lru_cache(maxsize=4096)
     def parse(cls, text: str) -> Knowledge | None:
-        """Reads what ``str`` wrote; None for anything else, which is then as good as nothing known."""
+        """Reads what ``str`` wrote; None for anything else, which is then as good as nothing known.
+
+        A ReviewApp remembers up to a thousand, which are read again whenever one is added.
+        """
         head, brace, tail = text.partition(" {")
         time, *facts = head.split(" ")
         try:

@@ -125,14 +125,21 @@ def _known(told: Told, before: Sequence[Knowledge | None], gate: Gate) -> Knowle
     wish = _about_what_was_known(told.wish, found)
     if told.present is not None:
         known = join_seen(Knowledge.of(told.present), *found)
-        return known.with_marks(wish=wish and (wish if wish.commit else _about(wish, known)))
+        return known.with_marks(wish=wish and (wish if wish.commit else _about_what_was_known(wish, [known])))
     return join(*found).with_marks(wish=wish) if found else None
 
 
 def _about_what_was_known(wish: Mark | None, found: Sequence[Knowledge]) -> Mark | None:
-    """Who asks for an environment approves the commit that he saw, and not one that is pushed right after."""
-    before = [each for each in found if wish is not None and each.at <= wish.at]
+    """Who asks for an environment approves the commit that he saw, and not one that is pushed right after, of which
+    may be heard first. What was pushed within the same second he can hardly have seen. The mark names no commit where
+    it is not known which one he saw."""
+    before = [each for each in found if wish is not None and _was_seen_by(each, wish)]
     return wish and (_about(wish, join(*before)) if before else wish)
+
+
+def _was_seen_by(known: Knowledge, wish: Mark) -> bool:
+    was_just_pushed = any(fact.what == Action.SYNCHRONIZE.value for fact in known.facts)
+    return known.at < wish.at or (known.at == wish.at and not was_just_pushed)
 
 
 def _about(wish: Mark, known: Knowledge) -> Mark:

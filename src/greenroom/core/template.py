@@ -85,7 +85,8 @@ def render(
         _check_kind(rendered, resource, path)
         _check(rendered, path, is_namespaced)
         is_marked = _group_kind(rendered) in _RUNNING or (_group_kind(rendered) == _JOB and _names_commit(resource))
-        manifests.append(_with_metadata(_with_variables(rendered, extra), environment, owner, is_marked=is_marked))
+        running = _restarted(_with_variables(rendered, extra), environment)
+        manifests.append(_with_metadata(running, environment, owner, is_marked=is_marked))
     refuse_duplicates(manifests)
     return Rendered(left_to_autoscalers(manifests), tuple(pass_.left))
 

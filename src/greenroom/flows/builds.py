@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from greenroom.core.build import BUILD_ANNOTATION, build_text
+from greenroom.core.build import BUILD_ANNOTATION, build_text, is_news
 from greenroom.core.gate import canonical
 from greenroom.core.relations import review_app_of
 from greenroom.core.standing import repository_of
@@ -36,6 +36,8 @@ class Builds:
 
     async def _tell(self, pr: Manifest, build: Build) -> Outcome:
         """Only of the object that is there: one that is gone must not come back by this."""
+        if not is_news(pr, build):
+            return Outcome(review_app_of(pr), Result.UNCHANGED, f"{name_of(pr)}: that, or something newer, is known")
         metadata: Manifest = {
             "name": name_of(pr),
             "namespace": ref_of(pr).namespace,

@@ -6,7 +6,9 @@ the replica that leads (``flows.report``): the question waits in an annotation o
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -19,16 +21,17 @@ from greenroom.core.standing import Told, pr_ref
 from greenroom.flows.answers import Place
 from greenroom.flows.intake import Intake, Outcome, Result
 from greenroom.flows.pulls import Pulls
-from greenroom.model.environment import RESTARTED_ANNOTATION
 from greenroom.model.errors import Conflict, ForgeError, InvalidInput, NotFound, Unavailable
 from greenroom.model.forge import Reaction
-from greenroom.model.manifest import PR, Manifest, Ref, name_of, ref_of, text, timestamp, uid_of
+from greenroom.model.manifest import PR, Manifest, Ref, name_of, ref_of, text, uid_of
 from greenroom.model.pull import TEAM, Command, Mark
 from greenroom.ports import Cluster, Forge
 from greenroom.runtime.informer import Informers
 
 _WISHES = {asking.PREVIEW: PREVIEW, asking.DESTROY: DESTROY}
 RETRY_SECONDS = 5.0
+ANSWER_SECONDS = 3.0
+"""How long a delivery waits for the forge to take an answer, of the 10 seconds that GitHub waits for ours."""
 
 log = structlog.get_logger(__name__)
 
@@ -42,10 +45,11 @@ class Commands:
         self._intake = intake
         self._forge = forge
         self._pulls = Pulls(forge)
+        self._turns: WeakValueDictionary[Place, asyncio.Lock] = WeakValueDictionary()  # two would write two comments
 
     async def handle(self, command: Command) -> Sequence[Outcome]:
         """What was done at each ReviewApp. Raises ClusterError when it is to be delivered again."""
-        if not self._intake.review_apps_of(command.repository):
+        if not await self._intake.wanted_by(command.repository):
             return []
         if not await self._may_ask(command):
             await self._react(command, Reaction.REFUSED)
@@ -56,9 +60,11 @@ class Commands:
             await self._react(command, Reaction.CONFUSED)
             await self._answer_all(command, note=str(error))
             return self._refused(command, str(error))
-        is_done = any(outcome.result is not Result.REFUSED for outcome in outcomes)
+        answered = await self._answer_all(command)
+        # What is destroyed is gone, however often that is asked for.
+        is_done = command.word == asking.DESTROY or any(each.result is not Result.REFUSED for each in answered)
         await self._react(command, Reaction.DONE if is_done else Reaction.REFUSED)
-        return outcomes
+        return outcomes or answered
 
     async def _may_ask(self, command: Command) -> bool:
         if not self._pulls.can_ask(command.repository):
@@ -73,17 +79,16 @@ class Commands:
         if command.word not in asking.WORDS:
             known = ", ".join(line for line, _ in asking.USAGE)
             raise InvalidInput(f"{command.word[:40]!r} is not known", cure=f"one of {known}")
-        kept = asking.kept_until(command) if command.word == asking.EXTEND else ""
-        outcomes: Sequence[Outcome] = ()
+        if command.word == asking.EXTEND:
+            asking.kept_until(command)  # though there may be nothing to keep
         if command.word in _WISHES:
             wish = Mark(command.at, _WISHES[command.word], by=command.author, id=command.id)
-            outcomes = await self._intake.wish(command.repository, command.number, wish)
-        if command.word == asking.REDEPLOY:
-            await self._annotate_all(command, RESTARTED_ANNOTATION, timestamp(command.at))
-        if kept:
-            await self._annotate_all(command, asking.KEEP_ANNOTATION, kept)
-        answered = await self._answer_all(command)
-        return outcomes or answered
+            return await self._intake.wish(command.repository, command.number, wish)
+        for app in self._intake.review_apps_of(command.repository):
+            pr = await self._pr(app, command)
+            if pr is not None and (orders := asking.orders(command, pr)):
+                await self._annotate(pr, orders, manager=f"greenroom-{command.word}")
+        return ()
 
     async def _answer_all(self, command: Command, *, note: str = "") -> Sequence[Outcome]:
         return [await self._answer(command, app, note) for app in self._intake.review_apps_of(command.repository)]
@@ -92,8 +97,10 @@ class Commands:
         pr = await self._pr(app, command)
         if pr is None:
             return await self._answer_without(command, app, note)
-        asked = asking.asked(command, text(pr, "spec", "headCommitRef"), note=note)
-        await self._annotate(pr, asking.ASKED_ANNOTATION, str(asked), manager="greenroom-asked")
+        asked = asking.asked(command, pr, note=note)
+        if asked is None:
+            return Outcome(app, Result.UNCHANGED)
+        await self._annotate(pr, {asking.ASKED_ANNOTATION: str(asked)}, manager="greenroom-asked")
         return Outcome(app, Result.UPDATED)
 
     async def _answer_without(self, command: Command, app: Ref, note: str) -> Outcome:
@@ -109,39 +116,31 @@ class Commands:
 
     async def _write(self, place: Place, body: str) -> None:
         """Worth a try, and no more: what was asked for is done."""
-        if self._forge is None or not self._pulls.can_ask(place.repository):
+        forge = self._forge
+        if forge is None or not self._pulls.can_ask(place.repository):
             return
         try:
-            written = await self._forge.comments(place.repository, place.number)
-            ours = next((each.id for each in written if each.body.startswith(place.mark)), None)
-            if ours is None:
-                await self._forge.comment(place.repository, place.number, body)
-            else:
-                await self._forge.edit_comment(place.repository, ours, body)
-        except ForgeError as error:
-            log.info("a question was not answered", error=str(error))
+            async with asyncio.timeout(ANSWER_SECONDS), self._turns.setdefault(place, asyncio.Lock()):
+                await _say(forge, place, body)
+        except (ForgeError, TimeoutError) as error:
+            log.info("a question was not answered", error=str(error) or type(error).__name__)
 
     async def _react(self, command: Command, reaction: Reaction) -> None:
         if self._forge is None or not self._pulls.can_ask(command.repository):
             return
         try:
-            await self._forge.react(command.repository, command.id, reaction)
-        except ForgeError as error:
-            log.info("a comment got no reaction", reaction=reaction.value, error=str(error))
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await self._forge.react(command.repository, command.id, reaction)
+        except (ForgeError, TimeoutError) as error:
+            log.info("a comment got no reaction", reaction=reaction.value, error=str(error) or type(error).__name__)
 
-    async def _annotate_all(self, command: Command, name: str, value: str) -> None:
-        for app in self._intake.review_apps_of(command.repository):
-            pr = await self._pr(app, command)
-            if pr is not None:
-                await self._annotate(pr, name, value, manager=f"greenroom-{command.word}")
-
-    async def _annotate(self, pr: Manifest, name: str, value: str, *, manager: str) -> None:
+    async def _annotate(self, pr: Manifest, annotations: Manifest, *, manager: str) -> None:
         """By a field manager of its own, so that nothing else that is applied takes it away."""
         metadata: Manifest = {
             "name": name_of(pr),
             "namespace": ref_of(pr).namespace,
             "uid": uid_of(pr),
-            "annotations": {name: value},
+            "annotations": annotations,
         }
         try:
             await self._cluster.apply(
@@ -159,3 +158,13 @@ class Commands:
 
     def _refused(self, command: Command, why: str) -> Sequence[Outcome]:
         return [Outcome(app, Result.REFUSED, why) for app in self._intake.review_apps_of(command.repository)]
+
+
+async def _say(forge: Forge, place: Place, body: str) -> None:
+    """In the one comment, new or edited."""
+    written = await forge.comments(place.repository, place.number)
+    ours = next((each for each in written if each.body.startswith(place.mark)), None)
+    if ours is None:
+        await forge.comment(place.repository, place.number, body)
+    elif ours.body.strip() != body.strip():
+        await forge.edit_comment(place.repository, ours.id, body)

@@ -119,10 +119,8 @@ class Intake:
         Raises ClusterError when it could not be done at one of them, after all were tried, or when there may be one
         that is not known yet. Handling the delivery again completes it.
         """
-        await self.synced()
         repository, number = event.pull.repository, event.pull.number
-        if not self.review_apps_of(repository):
-            self._check_that_none_is_missed(repository)
+        if not await self.wanted_by(repository):
             return ()
         # What a reading says needs no other one.
         present = event if event.action is Action.SEEN else await self._pulls.present(repository, number)
@@ -210,6 +208,14 @@ class Intake:
         if cause := self._informers.failure(self._apps):
             message = f"no ReviewApp of {repository} is known, and new ones cannot be seen now: {cause}"
             raise Unavailable(message, retry_after=SYNC_SECONDS)
+
+    async def wanted_by(self, repository: str) -> list[Ref]:
+        """Its ReviewApps. Raises ClusterError when there may be one that is not known yet."""
+        await self.synced()
+        found = self.review_apps_of(repository)
+        if not found:
+            self._check_that_none_is_missed(repository)
+        return found
 
     def review_apps_of(self, repository: str) -> list[Ref]:
         """Those that are known, at its present address."""

@@ -24,6 +24,7 @@ from greenroom.core.ordering import OBSERVED
 from greenroom.core.phases import Phase, gist_of, phase_of, reason_of
 from greenroom.core.relations import review_app_of
 from greenroom.core.report import FIRST_SECONDS, News, Plan, plan, pr_of_environment
+from greenroom.core.standing import repository_of
 from greenroom.flows.answers import Answers, Place, pull_number
 from greenroom.flows.farewell import WRITE_DEPLOYMENTS, WRITE_PULLS, Farewells, Gone
 from greenroom.flows.forge_turns import ForgeTurns
@@ -114,6 +115,7 @@ class Reports:
         self._turns = ForgeTurns()
         self._farewells = Farewells(self._answers, forge, self._turns, why_removed)
         self._gone: dict[Ref, Gone] = {}
+        self._cleared: set[Ref] = set()  # of those that are gone; what the forge refused then, it refuses again
         self._repositories: dict[Ref, str] = {}  # a ReviewApp may go before its PR objects
         self._since: dict[Ref, tuple[str, float]] = {}  # the gist of each, and since when it has been so
         self._refused: dict[Ref, dict[str, tuple[str, float]]] = {}  # by step: with what, and when to try again
@@ -138,7 +140,8 @@ class Reports:
             return 0
         apps = [ref_of(app) for app in self._informers.list(REVIEW_APP) if _is_of(app, repository)]
         found = [pr_of_environment(name, apps) for name in await self._forge.environments(repository)]
-        left = [each for each in found if each is not None and await self._is_gone(each[0])]
+        ours = [each for each in found if each is not None and each[0] not in self._cleared]
+        left = [each for each in ours if await self._is_gone(each[0])]
         for ref, app, number in left:
             spec: Manifest = {"parentReviewApp": app.name, "prNumber": str(number)}
             metadata: Manifest = {"name": ref.name, "namespace": ref.namespace}
@@ -155,6 +158,7 @@ class Reports:
             self._gone.pop(ref, None)  # whoever leads has seen it go, too; if not, it is found as left behind
             return None if pr is None else FOLLOWING_SECONDS
         if pr is not None:
+            self._cleared.discard(ref)
             if (gone := self._gone.pop(ref, None)) is not None:  # it has come back
                 self._answers.forget(uid_of(gone.pr))
             return await self._tell(pr) if _is_delivered(pr) else None
@@ -174,7 +178,10 @@ class Reports:
         host = _host(gone.repository)
         if not gone.left_behind and not self._answers.has_said(gone.pr):
             return None
-        return await self._unless_left_alone(host, lambda: self._farewells.clear(gone, host))
+        wait = await self._unless_left_alone(host, lambda: self._farewells.clear(gone, host))
+        if wait is None:
+            self._cleared.add(ref_of(gone.pr))
+        return wait
 
     async def _tell(self, pr: Manifest) -> float | None:
         repository, number = self._repository_of(pr), pull_number(pr)
@@ -323,7 +330,7 @@ class Reports:
         """Of a ReviewApp that is gone, the one that it had; ``""`` when nobody knows."""
         ref = ref_of(pr)
         app = self._informers.get(Ref(REVIEW_APP, ref.namespace, text(pr, "spec", "parentReviewApp")))
-        found = text(app, "spec", "githubRepository") or self._repositories.get(ref, "")
+        found = (repository_of(app) if app is not None else "") or self._repositories.get(ref, "")
         if found:
             self._repositories[ref] = found
         return found
@@ -358,7 +365,7 @@ def _host(repository: str) -> str:
 
 
 def _is_of(app: Manifest, repository: str) -> bool:
-    return canonical(text(app, "spec", "githubRepository")) == canonical(repository)
+    return canonical(repository_of(app)) == canonical(repository)
 
 
 def _is_delivered(pr: Manifest) -> bool:
