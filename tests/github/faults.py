@@ -7,6 +7,7 @@ part of what goes wrong.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
@@ -66,9 +67,15 @@ def throttled(seconds: int) -> Fault:
     return refused(429, "Too many requests", {"Retry-After": str(seconds)})
 
 
-def spent(reset: float) -> Fault:
-    """The hour's requests are used up until ``reset``, in seconds since 1970."""
-    return refused(403, "API limit", {"x-ratelimit-remaining": "0", "x-ratelimit-reset": str(int(reset))})
+def spent(seconds: float) -> Fault:
+    """The hour's requests are used up for so many seconds from when it is asked."""
+
+    async def fault(request: web.Request, perform: Perform) -> web.StreamResponse:
+        reset = str(int(time.time() + seconds))
+        limits = {"x-ratelimit-remaining": "0", "x-ratelimit-reset": reset}
+        return await refused(403, "API limit", limits)(request, perform)
+
+    return fault
 
 
 def secondary() -> Fault:

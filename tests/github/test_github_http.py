@@ -166,9 +166,9 @@ def test_each_kind_of_server_has_its_api(server: str, api: str) -> None:
     [
         (faults.throttled(30), 30, 30),
         (faults.refused(403, "wait", {"Retry-After": "30"}), 30, 30),
-        (faults.spent(datetime.now(UTC).timestamp() + 1200), 1100, 1200),
-        (faults.spent(datetime.now(UTC).timestamp() - 1200), 1, 1),
-        (faults.spent(datetime.now(UTC).timestamp() + 10**6), 3600, 3600),
+        (faults.spent(1200), 1100, 1200),
+        (faults.spent(-1200), 1, 1),
+        (faults.spent(10**6), 3600, 3600),
         (faults.secondary(), 60, 60),
         (faults.refused(403, "You have triggered an abuse detection mechanism"), 60, 60),
         (faults.refused(429, headers={"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}), 60, 60),
