@@ -26,6 +26,7 @@ from greenroom.model.manifest import (
     Manifest,
     Ref,
     annotations_of,
+    name_of,
     owner_reference,
     ref_of,
     table,
@@ -86,9 +87,8 @@ class State:
 def known_numbers(app: Manifest, prs: Iterable[Manifest]) -> set[int]:
     """The pull requests that are known at a ReviewApp and may be open: those that deliveries made one of ``prs`` for,
     and those that are remembered as refused."""
-    ours = [
-        pr for pr in prs if text(pr, "spec", "parentReviewApp") == ref_of(app).name and OBSERVED in annotations_of(pr)
-    ]
+    name = name_of(app)
+    ours = [pr for pr in prs if text(pr, "spec", "parentReviewApp") == name and OBSERVED in annotations_of(pr)]
     keys = [text(pr, "spec", "prNumber") for pr in ours]
     return {int(key) for key in keys if key.isascii() and key.isdigit()} | set(refused_numbers(app))
 

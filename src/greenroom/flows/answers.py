@@ -49,6 +49,7 @@ class Answers:
         self._clock = clock
         self._leads = leads
         self._sure: set[str] = set()  # UIDs of PR objects in which all is recorded that was written
+        self._begun: set[str] = set()  # UIDs of those whose last deployment is recorded, too
         self._touched: set[str] = set()  # UIDs of those of which something was written, recorded or not
 
     async def comment(self, place: Place, pr: Manifest, body: str, *, commit: str, gist: str) -> None:
@@ -69,7 +70,8 @@ class Answers:
         self._touched.add(uid_of(pr))
         if told.id and not told.said and not told.deleted:
             await self._set(place, told.id, DeploymentState.INACTIVE)
-        found = await self._begun(place, pr, commit)
+        found = 0 if uid_of(pr) in self._begun else await self._find_begun(place, pr, commit)
+        self._begun.discard(uid_of(pr))
         if not found:
             self._check()
             found = await self._forge.deploy(
@@ -77,6 +79,7 @@ class Answers:
             )
         begun = told.wrote(commit, "", self._clock.now(), id_=found)
         await self.record(pr, lambda report: replace(report, deployment=begun))
+        self._begun.add(uid_of(pr))
 
     async def finish(self, place: Place, pr: Manifest, state: DeploymentState, *, description: str) -> None:
         """Say what became of the deployment that was begun last."""
@@ -126,8 +129,13 @@ class Answers:
         report = Report.of(pr)
         return bool(report.comment.id or report.deployment.id or uid_of(pr) in self._touched)
 
-    def forget(self, uid: str) -> None:
+    def doubt(self, uid: str) -> None:
+        """Another replica may write, and die before it records that."""
         self._sure.discard(uid)
+        self._begun.discard(uid)
+
+    def forget(self, uid: str) -> None:
+        self.doubt(uid)
         self._touched.discard(uid)
 
     async def _put(self, place: Place, told: Told, found: Comment | None, body: str) -> int:
@@ -150,7 +158,7 @@ class Answers:
         ours = [each for each in written if each.id == known or each.body.startswith(place.mark)]
         return next((each for each in ours if each.id == known), ours[0] if ours else None)
 
-    async def _begun(self, place: Place, pr: Manifest, commit: str) -> int:
+    async def _find_begun(self, place: Place, pr: Manifest, commit: str) -> int:
         """The deployment of the commit, when it was begun and not recorded. One from before the PR object was of an
         environment that is gone: the pull request was closed, and reopened."""
         since = text(pr, "metadata", "creationTimestamp")

@@ -18,6 +18,7 @@ from greenroom.core.phases import Phase
 from greenroom.flows.answers import Answers, Place, pull_number
 from greenroom.flows.forge_turns import ForgeTurns
 from greenroom.model.errors import ForgeForbidden, ForgeInvalid, ForgeNotFound
+from greenroom.model.forge import DeploymentState
 from greenroom.model.manifest import Manifest, ref_of
 from greenroom.model.report import Report
 from greenroom.ports import Forge
@@ -57,6 +58,8 @@ class Farewells:
         the rest, or is tried again here. Raises ForgeThrottled, ForgeUnavailable, and ClusterError."""
         ref = ref_of(gone.pr)
         place = Place.of(ref, gone.repository, pull_number(gone.pr))
+        if gone.deployments is None and (only := _only_active(gone)):
+            gone.deployments = (only,)
         if gone.deployments is None:
             await self._tried(WRITE_DEPLOYMENTS, partial(self._look, place, gone))
         for name, cure, write in self._writes(place, gone):
@@ -88,3 +91,9 @@ class Farewells:
             log.warning("what is gone cannot be cleared on the forge", error=str(error), cure=cure)
         except (ForgeInvalid, ForgeNotFound) as error:
             log.info("what is gone is not cleared on the forge", error=str(error))
+
+
+def _only_active(gone: Gone) -> int:
+    """The deployment by whose success the forge made all earlier ones inactive; 0 where it was another's turn."""
+    told = Report.of(gone.pr).deployment
+    return told.id if told.said == DeploymentState.SUCCESS.value and not told.deleted else 0

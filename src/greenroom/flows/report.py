@@ -156,6 +156,7 @@ class Reports:
         pr = self._informers.get(ref)
         if not self._leads():
             self._gone.pop(ref, None)  # whoever leads has seen it go, too; if not, it is found as left behind
+            self._answers.doubt(uid_of(pr or {}))
             return None if pr is None else FOLLOWING_SECONDS
         if pr is not None:
             self._cleared.discard(ref)

@@ -29,7 +29,7 @@ from greenroom.runtime.controller import Controller
 from greenroom.runtime.informer import Informers
 
 SWEEP_SECONDS = 600.0
-REDELIVER_SECONDS = 1800.0
+REDELIVER_SECONDS = 3600.0
 """How often failed deliveries are looked for: mostly they are redelivered for what a listing does not tell."""
 CLEAR_SECONDS = 3600.0
 """How often the forge is asked what was left behind there: only who dies, or is refused, leaves anything."""
