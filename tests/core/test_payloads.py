@@ -209,6 +209,7 @@ def test_a_comment_of_somebody_who_is_gone_is_a_strangers() -> None:
 
 def run(conclusion: str | None = "success", action: str = "completed", **changes: Any) -> dict[str, Any]:
     made = {"head_sha": COMMIT, "updated_at": TIME, "conclusion": conclusion, "html_url": f"{URL}/actions/runs/1"}
+    made |= {"name": "Preview", "path": ".github/workflows/preview.yml@refs/heads/main"}
     return {"action": action, "repository": REPOSITORY, "workflow_run": {**made, **changes}}
 
 
@@ -217,7 +218,8 @@ def run(conclusion: str | None = "success", action: str = "completed", **changes
     [("success", True), ("failure", False), ("timed_out", False), ("startup_failure", False)],
 )
 def test_the_end_of_a_workflow_is_the_end_of_a_build(conclusion: str, succeeded: bool) -> None:
-    assert parsed("workflow_run", run(conclusion)) == Build(URL, COMMIT, succeeded, NOON, f"{URL}/actions/runs/1")
+    ran = ("Preview", ".github/workflows/preview.yml")
+    assert parsed("workflow_run", run(conclusion)) == Build(URL, COMMIT, succeeded, NOON, f"{URL}/actions/runs/1", ran)
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,7 @@ def workflow_run(
     run_ = {
         "id": 1,
         "name": "Preview",
+        "path": ".github/workflows/preview.yml",
         "event": "pull_request",
         "status": "completed",
         "head_sha": commit,
@@ -90,7 +91,9 @@ async def pod_again(here: World, commit: str = A) -> None:
 @asynccontextmanager
 async def waiting(folder: Path, **options: Any) -> AsyncIterator[World]:
     """An environment whose pod waits for the image of A, a minute old."""
-    async with world(folder, review_app(deployment()), running=True, **options) as here:
+    app = review_app(deployment())
+    app["spec"]["buildWorkflow"] = "preview.yml"
+    async with world(folder, app, running=True, **options) as here:
         await here.intake.handle(event("opened"))
         await settled()
         await roll(here, A, ready=False, reason="ImagePullBackOff")
@@ -253,3 +256,31 @@ async def test_a_build_that_ends_while_its_environment_goes_brings_nothing_back(
         await here.builds.handle(workflow_run(A))
         await settled()
         assert await here.prs() == {}
+
+
+@pytest.mark.parametrize(
+    ("named", "is_heeded"),
+    [
+        ("Preview", True),
+        ("preview.yml", True),
+        (".github/workflows/preview.yml", True),
+        ("preview", False),
+        ("lint.yml", False),
+        (None, False),
+    ],
+)
+def test_a_failure_counts_of_the_workflow_that_builds_the_images(
+    tmp_path: Path, named: str | None, is_heeded: bool
+) -> None:
+    async def play() -> None:
+        async with waiting(tmp_path) as here:
+            app = review_app(deployment())
+            if named is not None:
+                app["spec"]["buildWorkflow"] = named
+            await here.apply(app)
+            await settled()
+            assert await results(here, workflow_run(A, "failure")) == ([Result.UPDATED] if is_heeded else [])
+            assert await results(here, image_call(A, "failure")) == [Result.UPDATED]
+            assert await reason(here) == "BuildFailed"
+
+    run(play())

@@ -12,6 +12,7 @@ from tests.github.standin import StandIn
 from tests.github.state import Pull, Repository, User
 
 LABEL = "pr-env"
+WORKFLOW = "pull-request.yml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,7 @@ class People:
     async def built(self, commit: str, conclusion: str = "success") -> None:
         """A workflow came to its end."""
         run = {"head_sha": commit, "updated_at": time_of(self.github.time()), "conclusion": conclusion}
+        run |= {"name": "Preview", "path": f".github/workflows/{WORKFLOW}"}
         url = f"{self.github.address(self.repository)}/actions/runs/1"
         await self._send("workflow_run", action="completed", workflow_run={**run, "html_url": url})
 

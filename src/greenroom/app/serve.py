@@ -135,7 +135,7 @@ async def operator(settings: ServeSettings, connection: Connection) -> AsyncIter
         _measure(metrics, informers, leader, clock, namespace=settings.namespace)
 
         commands = Commands(deliveries, informers, intake, forge.forge if forge is not None else None)
-        builds = Builds(deliveries, informers, clock)
+        builds = Builds(deliveries, informers, clock, namespace=settings.namespace)
         webhook = make_app(intake, commands, builds, secrets=settings.secrets)
         probes = health.make_app(
             alive=lambda: _what_is_stuck(informers, metrics),

@@ -36,6 +36,19 @@ _OWNERS = 3
 """From an environment's object down to its pods: Deployment, ReplicaSet, Pod; CronJob, Job, Pod."""
 
 
+def tells(app: Manifest, build: Build) -> bool:
+    """Whether a build is one to heed.
+
+    That any workflow of a commit has succeeded is reason enough to look for its image. That one has failed is none to
+    say that there will be no image, unless it is the one that the ReviewApp names.
+    """
+    wanted = text(app, "spec", "buildWorkflow")
+    if build.succeeded or not build.workflow:
+        return True
+    name, path = build.workflow
+    return wanted != "" and wanted in (name, path, path.rpartition("/")[2])
+
+
 def build_text(build: Build, heard: datetime) -> str:
     ended = build.at if _is_dated(build) else heard
     return " ".join(filter(None, [_word(build), build.commit, timestamp(heard), timestamp(ended), build.url]))

@@ -163,7 +163,8 @@ class _Run(msgspec.Struct):
     updated_at: _Time
     conclusion: str | None = None
     html_url: str | None = None
-    event: str | None = None
+    name: str | None = None
+    path: str | None = None
 
 
 class _RunPayload(msgspec.Struct):
@@ -294,6 +295,7 @@ def _run(payload: bytes) -> Build | Ignored:
         succeeded=succeeded,
         at=_second(run.updated_at),
         url=_link(run.html_url),
+        workflow=((run.name or "")[:NAME_LIMIT], (run.path or "").partition("@")[0][:NAME_LIMIT]),
     )
 
 

@@ -115,13 +115,18 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """A build of a commit came to its end. ``url`` is where people read about it."""
+    """A build of a commit came to its end. ``url`` is where people read about it.
+
+    ``workflow`` are the name and the file of what ran, which may have been something else than a build; none where
+    whoever builds says it himself.
+    """
 
     repository: str
     commit: str
     succeeded: bool
     at: datetime
     url: str = ""
+    workflow: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

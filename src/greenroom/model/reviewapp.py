@@ -1,8 +1,9 @@
 """A ReviewApp: the template of what every pull request of a repository gets. ``core.template`` fills it in.
 
 The contract is KubeTempura's: ``githubRepository`` and ``resources``, any Kubernetes objects whose fields nobody here
-needs to know. New are two that may be left out: with ``serviceAccountName`` who writes a ReviewApp gets no more from it
-than that account may do, and ``gate`` says which pull requests get an environment.
+needs to know. New are some that may be left out. With ``serviceAccountName`` who writes a ReviewApp gets no more from
+it than that account may do; ``gate`` says which pull requests get an environment; ``buildWorkflow`` names what builds
+their images (``core.build``).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from greenroom.model.errors import InvalidInput
 from greenroom.model.gate import Gate
 from greenroom.model.manifest import GROUP, NAME_LIMIT, Json, Manifest, get, kind_of, name_of, ref_of, text
 
-SPEC_FIELDS = ("githubRepository", "resources", "serviceAccountName", "gate")
+SPEC_FIELDS = ("githubRepository", "resources", "serviceAccountName", "gate", "buildWorkflow")
 REPOSITORY = re.compile(r"(?i:https?)://[^<>]+")
 """The address of a repository, with nothing left to fill in. ``model.crds`` lets Kubernetes check the same."""
 REPOSITORY_CURE = "write it as in the browser, without < and >: https://github.com/OWNER/REPOSITORY"
@@ -70,6 +71,8 @@ def _parse(manifest: Manifest) -> ReviewApp:
             cure=REPOSITORY_CURE,
         )
     account = _service_account(manifest)
+    if get(manifest, "spec", "buildWorkflow") is not None:
+        _text(manifest, "spec", "buildWorkflow")
     return ReviewApp(ref_of(manifest).namespace, name, repository, _resources(spec), account, gate_of(manifest))
 
 

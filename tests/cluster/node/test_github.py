@@ -19,7 +19,7 @@ from tests.cluster.node.published import TEAM, Team, filled, team
 from tests.cluster.operators import A, B, Installation
 from tests.contract.suite import MANAGER, eventually, exists
 from tests.github.client import TOKEN
-from tests.github.people import LABEL, People
+from tests.github.people import LABEL, WORKFLOW, People
 from tests.github.standin import StandIn
 from tests.github.state import Pull
 
@@ -49,6 +49,7 @@ async def people(pr_env: Team, kubernetes: Kubernetes, folder: Path) -> AsyncIte
         app = yaml.safe_load(filled("reviewapp.yaml"))
         app["metadata"]["namespace"] = TEAM
         app["spec"] |= {"githubRepository": github.address(repository), "gate": {"labels": {"any": [LABEL]}}}
+        app["spec"]["buildWorkflow"] = WORKFLOW
         await pr_env.cluster.apply(app, manager=MANAGER)
         options = (f"--github-token-file={folder / 'token'}", f"--github-url={server}")
         async with Installation(pr_env.cluster, TEAM, folder, kubernetes).replica(*options) as operator:

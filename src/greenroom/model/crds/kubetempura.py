@@ -106,8 +106,24 @@ def _review_app_spec() -> Schema:
     )
     return fields(
         "What every pull request gets.",
-        {"githubRepository": repository, "gate": gate(), "resources": resources, "serviceAccountName": account},
+        {
+            "githubRepository": repository,
+            "gate": gate(),
+            "buildWorkflow": _build_workflow(),
+            "resources": resources,
+            "serviceAccountName": account,
+        },
         required=["githubRepository", "resources"],
+    )
+
+
+def _build_workflow() -> Schema:
+    return string(
+        "The workflow of GitHub Actions that builds the images, by its name or its file: when it fails, an environment"
+        " that waits for its image says so (BuildFailed), with the address of the run. Default: none; a build that"
+        " succeeds is heeded whatever its name. Example: pull-request.yml",
+        minLength=1,
+        maxLength=NAME_LIMIT,
     )
 
 
