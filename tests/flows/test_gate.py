@@ -264,3 +264,62 @@ def test_any_order_and_repetition_of_deliveries_ends_in_what_the_gate_says_of_th
                     assert prs.get(f"shop-pr{number}") == (last.pull.head if wanted else None)
 
     run(play())
+
+
+FORK = replace(ON, is_fork=True, association="NONE", author="mallory")
+APPROVING = {"forks": "approved", "approvalLabel": "safe-to-preview"}
+
+
+def approved(second: int, head: str = A) -> PullEvent:
+    return told("labeled", FORK, second=second, head=head, label="safe-to-preview", sender="bob")
+
+
+@virtual_time
+async def test_while_the_gate_is_wrong_no_push_to_a_fork_is_run_and_none_after_it_is_put_right(tmp_path: Path) -> None:
+    async with world(tmp_path, gated(**APPROVING), running=True) as here:
+        await result(here, told("opened", FORK))
+        await result(here, approved(1))
+        await settled()
+        await here.apply(gated(**APPROVING, expression="titel == ''"))
+        await settled()
+        push = told("synchronize", FORK, head=B, second=5, before=A)
+        assert await result(here, push) is Result.UNCHANGED
+        await settled()
+        assert (await here.prs(), await refusal(here)) == ({"shop-pr7": A}, "Unknown")
+        shown = [each["data"]["commit"] for each in (await here.objects("ConfigMap")).values()]
+        assert shown == [A]
+        task = asyncio.create_task(Gatekeeper(here.intake, here.informers).run())
+        await here.apply(gated(**APPROVING))
+        await asyncio.sleep(10)
+        assert (await here.prs(), await here.objects("ConfigMap")) == ({}, {})
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+@virtual_time
+async def test_what_a_gate_that_was_edited_does_not_trust_is_not_even_begun(tmp_path: Path) -> None:
+    async with world(tmp_path, gated(forks="always")) as here:
+        assert await result(here, told("opened", FORK)) is Result.CREATED
+        await here.apply(gated(forks="never"))
+        await settled()
+        await here.reconcile.reconcile(here.pr_ref())
+        assert await here.objects("ConfigMap") == {}
+
+
+@virtual_time
+async def test_a_label_approves_no_commit_that_was_pushed_with_it(tmp_path: Path) -> None:
+    async with world(tmp_path, gated(**APPROVING)) as here:
+        await result(here, told("opened", FORK))
+        assert await result(here, approved(5, B)) is Result.REFUSED
+        await result(here, told("unlabeled", FORK, second=8, head=B, label="safe-to-preview"))
+        assert await result(here, approved(9, B)) is Result.CREATED
+
+
+@virtual_time
+async def test_a_review_that_is_dismissed_counts_no_more_whatever_its_author_may_do(tmp_path: Path) -> None:
+    async with world(tmp_path, gated(**APPROVING)) as here:
+        approval = Mark(START + timedelta(seconds=1), APPROVED, A, "bob")
+        assert await result(here, told("reviewed", FORK, second=1, approval=approval)) is Result.CREATED
+        dismissed = Mark(START + timedelta(seconds=9), "withdrawn", A, "bob")
+        assert await result(here, told("reviewed", FORK, second=9, approval=dismissed)) is Result.DELETED

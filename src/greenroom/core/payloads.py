@@ -232,7 +232,8 @@ def _review_event(payload: bytes) -> PullEvent | Ignored:
     what = _REVIEWS.get(review.state.lower())
     if what is None or not review.commit_id:
         return Ignored(f"the review is {review.state[:40]!r}")
-    if (review.author_association or "") not in TEAM:
+    # Only who may push can dismiss a review, whatever its author may do by now.
+    if review.state.lower() != "dismissed" and (review.author_association or "") not in TEAM:
         return Ignored("the reviewer may not push to the repository")
     by = _login(review.user)
     # What a review withdraws, it does when it is written, or dismissed, of which only the pull request has the time.

@@ -12,7 +12,7 @@ from datetime import datetime
 
 import msgspec
 
-from greenroom.core.gate import Admission, Refusal, Undecided, decide, question
+from greenroom.core.gate import Admission, Reason, Refusal, Undecided, decide, question
 from greenroom.core.ordering import OBSERVED, Knowledge, join, join_seen
 from greenroom.core.remembered import CLOSED, REFUSED, closed_knowledge, refused_knowledge, refused_numbers
 from greenroom.core.told import approval_of, asks_anew
@@ -79,6 +79,12 @@ class State:
         return any(fact.what == Action.SEEN.value for fact in self.known.facts)
 
     @property
+    def is_of_unknown_trust(self) -> bool:
+        """Whether nobody can tell if its commits may be run: the gate that would say so is wrong."""
+        is_fork = self.pull.traits is None or self.pull.traits.is_fork
+        return is_fork and isinstance(self.gate, InvalidInput)
+
+    @property
     def gate_asks_the_forge(self) -> bool:
         """Whether its answer may depend on what only the forge knows."""
         return isinstance(self.gate, Gate) and self.gate.needs_paths
@@ -120,7 +126,8 @@ def _known(told: Told, before: Sequence[Knowledge | None], gate: Gate) -> Knowle
     if told.event is not None and told.event.action is not Action.SEEN:
         event = told.event if told.is_trusted else replace(told.event, approval=None)
         known = Knowledge.of(event)
-        approval = approval_of(event, gate) if told.is_trusted else None
+        # Nobody has looked at a head that is pushed right before its label, with which it may be heard of first.
+        approval = _about_what_was_known(approval_of(event, gate) if told.is_trusted else None, found)
         found.append(known.with_marks(approval=approval, wish=asks_anew(told.event, gate)))
     wish = _about_what_was_known(told.wish, found)
     if told.present is not None:
@@ -129,21 +136,28 @@ def _known(told: Told, before: Sequence[Knowledge | None], gate: Gate) -> Knowle
     return join(*found).with_marks(wish=wish) if found else None
 
 
-def _about_what_was_known(wish: Mark | None, found: Sequence[Knowledge]) -> Mark | None:
-    """Who asks for an environment approves the commit that he saw, and not one that is pushed right after, of which
-    may be heard first. What was pushed within the same second he can hardly have seen. The mark names no commit where
-    it is not known which one he saw."""
-    before = [each for each in found if wish is not None and _was_seen_by(each, wish)]
-    return wish and (_about(wish, join(*before)) if before else wish)
+def _about_what_was_known(mark: Mark | None, found: Sequence[Knowledge]) -> Mark | None:
+    """Who asks for an environment, or puts on a label, approves the commit that he saw, and not one that is pushed
+    right then, of which may be heard first. What was pushed within the same second he can hardly have seen. The mark
+    stays as it is where it is not known which one he saw."""
+    before = [each for each in found if mark is not None and _was_seen_by(each, mark)]
+    return mark and (_about(mark, join(*before)) if before else mark)
 
 
-def _was_seen_by(known: Knowledge, wish: Mark) -> bool:
+def _was_seen_by(known: Knowledge, mark: Mark) -> bool:
     was_just_pushed = any(fact.what == Action.SYNCHRONIZE.value for fact in known.facts)
-    return known.at < wish.at or (known.at == wish.at and not was_just_pushed)
+    return known.at < mark.at or (known.at == mark.at and not was_just_pushed)
 
 
-def _about(wish: Mark, known: Knowledge) -> Mark:
-    return msgspec.structs.replace(wish, commit=known.head)
+def _about(mark: Mark, known: Knowledge) -> Mark:
+    return msgspec.structs.replace(mark, commit=known.head)
+
+
+def may_run(app: Manifest, pr: Manifest) -> bool:
+    """Whether the commit of a PR object may be run: not so what a fork pushed and nobody has approved, as a gate that
+    was edited meanwhile has it. It goes soon."""
+    answer = answer_of(app, pr)
+    return not (isinstance(answer, Refusal) and answer.reason is Reason.FORK)
 
 
 def answer_of(app: Manifest, pr: Manifest) -> Admission | Refusal | Undecided | None:

@@ -39,7 +39,7 @@ from greenroom.model.manifest import (
     text,
     version_of,
 )
-from greenroom.model.pull import Action, Mark, Move, PullEvent
+from greenroom.model.pull import WITHDRAWN, Action, Mark, Move, PullEvent
 from greenroom.model.watch import Scope
 from greenroom.ports import Clock, Cluster, Forge
 from greenroom.runtime.backoff import Backoff
@@ -132,6 +132,8 @@ class Intake:
         the reviewer one of the team."""
         repository = event.pull.repository
         approver = event.approval.by if event.approval is not None else event.sender
+        if event.action is Action.UNLABELED or (event.approval is not None and event.approval.what == WITHDRAWN):
+            return True  # whoever may do that at the forge
         if event.approval is None and not any(self._approves(app, event) for app in self.review_apps_of(repository)):
             return True
         if not approver or not self._pulls.can_ask(repository):
@@ -247,6 +249,9 @@ class Intake:
             return Outcome(app, result if is_done else Result.REFUSED, answer.message)
         if is_deleting(state.app):
             return Outcome(app, Result.REFUSED, "the ReviewApp is being deleted")
+        if isinstance(answer, Undecided) and state.is_of_unknown_trust:
+            await self._write_down(state, decided)  # for the gate that is put right; what runs goes on as it is
+            return Outcome(app, Result.UNCHANGED, answer.message)
         result = await self._admit(state)
         if isinstance(answer, Admission):
             await self._write_down(state, decided)

@@ -20,7 +20,7 @@ from greenroom.core.health import Health, absent, assess, shown_commit
 from greenroom.core.http_route_health import gateways_of, is_programmed
 from greenroom.core.plan import Record, digest, inventory_of
 from greenroom.core.relations import address_of_pull, asked_for, kinds_used, review_app_of, user_of
-from greenroom.core.standing import answer_of, is_refused
+from greenroom.core.standing import answer_of, is_refused, may_run
 from greenroom.core.status import Findings, Problem
 from greenroom.core.template import render
 from greenroom.flows.children import Children, Writer
@@ -154,6 +154,8 @@ class Reconcile:
         if is_refused(self._informers.get(review_app_of(pr)) or {}, pr):
             await self._delete_refused(ref)
             return None
+        if not may_run(self._informers.get(review_app_of(pr)) or {}, pr):
+            return REFUSED_SECONDS  # flows.gatekeeper, or the next delivery, has it deleted
         gone = self._settling[ref] = asyncio.timeout(None)
         try:
             async with gone:
