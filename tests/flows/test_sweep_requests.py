@@ -189,6 +189,7 @@ async def test_a_sweep_forgets_no_other_condition_of_the_review_app(tmp_path: Pa
 async def test_an_approval_that_webhooks_told_of_is_not_asked_for(tmp_path: Path) -> None:
     async with patrol(tmp_path, app(forks="approved")) as there:
         await there.told(traits=FORK)
+        there.forge.writers[HERE] = {"bob"}
         review = there.happens(traits=FORK, action="reviewed")
         await there.here.intake.handle(replace(review, approval=Mark(review.at, APPROVED, A, "bob")))
         assert await there.here.prs() == {"shop-pr7": A}
