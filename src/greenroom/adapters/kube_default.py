@@ -34,7 +34,7 @@ def default(
     if named := [Path(path) for path in environment.get("KUBECONFIG", "").split(os.pathsep) if path]:
         return kubeconfig.load(*named, context=context)
     home = Path(environment.get("HOME", "/")) / ".kube" / "config"
-    if home_first and home.exists():
+    if home_first and os.access(home, os.R_OK):  # in a pod it may be that of another user
         return kubeconfig.load(home, context=context)
     if environment.get("KUBERNETES_SERVICE_HOST") and not context:
         return in_cluster(environment=environment, service_account=service_account)
