@@ -36,7 +36,7 @@ bench-cluster: .venv/development ## the operator on a real API server, next to p
 bench-gateway: .venv/development ## the gateway on a real API server, next to other proxies (ARGS='100 1000 5000'; Linux; needs Go, nginx, haproxy)
 	@scripts/bench-gateway $(ARGS)
 
-image: ## build the operator's container image (IMAGE=registry.example.com/greenroom:0.1.0)
+image: ## build the container images of the operator and the clean-up job (IMAGE=registry.example.com/greenroom:0.1.0)
 	@scripts/image $(IMAGE) $(ARGS)
 
 crds: .venv/runtime ## write deploy/chart/crds anew, from src/greenroom/model/crds

@@ -88,6 +88,15 @@ def test_what_is_named_comes_before_the_pod_and_the_pod_before_the_home(account:
     assert default(kubeconfig_path=flag, environment=environment).server == "https://flag"
 
 
+def test_the_home_comes_before_the_pod_where_it_is_wanted(account: Path, tmp_path: Path) -> None:
+    environment = {"HOME": str(tmp_path), **POD}
+    assert default(environment=environment, service_account=account, home_first=True).server == "https://10.96.0.1:443"
+    kubeconfig(tmp_path / ".kube" / "config")
+    assert default(environment=environment, service_account=account, home_first=True).server == "https://config"
+    environment |= {"KUBECONFIG": str(kubeconfig(tmp_path / "variable"))}
+    assert default(environment=environment, service_account=account, home_first=True).server == "https://variable"
+
+
 def test_where_there_is_no_kubernetes_it_says_where_it_looked(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r"no pod, KUBECONFIG is not set, and there is no ~/\.kube/config"):
         default(environment={"HOME": str(tmp_path)})

@@ -19,11 +19,13 @@ def default(
     *,
     kubeconfig_path: Path | None = None,
     context: str = "",
+    home_first: bool = False,
     environment: Mapping[str, str] = os.environ,
     service_account: Path = SERVICE_ACCOUNT,
 ) -> Connection:
     """The connection of, in this order: ``kubeconfig_path``; the files in ``KUBECONFIG``; the service account of the
-    pod that we run in; ``~/.kube/config``. To name a ``context`` is to mean a kubeconfig.
+    pod that we run in; ``~/.kube/config``. To name a ``context`` is to mean a kubeconfig. With ``home_first``, the last
+    two change places.
 
     Raises InvalidInput when there is none of them, or what there is cannot be used.
     """
@@ -31,9 +33,11 @@ def default(
         return kubeconfig.load(kubeconfig_path, context=context)
     if named := [Path(path) for path in environment.get("KUBECONFIG", "").split(os.pathsep) if path]:
         return kubeconfig.load(*named, context=context)
+    home = Path(environment.get("HOME", "/")) / ".kube" / "config"
+    if home_first and os.access(home, os.R_OK):  # in a pod it may be that of another user
+        return kubeconfig.load(home, context=context)
     if environment.get("KUBERNETES_SERVICE_HOST") and not context:
         return in_cluster(environment=environment, service_account=service_account)
-    home = Path(environment.get("HOME", "/")) / ".kube" / "config"
     if home.exists():
         return kubeconfig.load(home, context=context)
     raise InvalidInput(

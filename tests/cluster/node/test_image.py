@@ -50,6 +50,10 @@ def test_it_is_the_operator(container: Container) -> None:
     assert "the webhook has no secret" in container.run("greenroom", "serve")
 
 
+def test_it_runs_the_operator_when_nobody_says_what(container: Container) -> None:
+    assert buildah("inspect", "--type=image", "--format={{.OCIv1.Config.Cmd}}", IMAGE).stdout.strip() == "[serve]"
+
+
 def test_it_is_not_root_and_can_change_nothing_of_the_program(container: Container) -> None:
     assert container.run("id", "-u").strip() == "65532"
     assert container.shell("find /opt /usr /etc -writable -not -type l 2>/dev/null | head").strip() == ""
