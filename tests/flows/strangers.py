@@ -69,7 +69,14 @@ class Pull:
             return True
         return app != "labeled" and head in self.ever_approved
 
+    def is_on_the_safe_side(self, app: str) -> bool:
+        """Whether it may have no environment though it should: a label approves what was heard of before it only, and
+        what is heard of depends on what is lost."""
+        return app == "forks" and self.by_label and self.traits.is_fork
+
     def was_refused_since(self, app: str, moment: datetime) -> bool:
+        if self.is_on_the_safe_side(app):
+            return True
         later = [*(begun for begun, _ in self.history[1:]), datetime.max.replace(tzinfo=START.tzinfo)]
         return any(ended >= moment and not says[app] for ended, (_, says) in zip(later, self.history, strict=True))
 
@@ -112,9 +119,13 @@ class Truth:
     def second(self) -> datetime:
         return self.at.replace(microsecond=0)
 
-    def expected(self, apps: Sequence[str]) -> dict[str, str]:
+    def expected(self, apps: Sequence[str], found: Mapping[str, str]) -> dict[str, str]:
+        """Of those that are not sure to be there, those that are ``found``."""
+        named = [(f"{app}-pr{pull.number}", app, pull) for pull in self.pulls.values() for app in apps]
         return {
-            f"{app}-pr{pull.number}": pull.head for pull in self.pulls.values() for app in apps if pull.is_admitted(app)
+            name: pull.head
+            for name, app, pull in named
+            if pull.is_admitted(app) and (name in found or not pull.is_on_the_safe_side(app))
         }
 
     def _open(self) -> Webhook:
@@ -158,9 +169,11 @@ class Truth:
             return self._told(pull, Action.REVIEWED, approval=mark, sender=WRITER)
         sender, is_on = self.random.choice([WRITER, WRITER, STRANGER]), SAFE in pull.traits.labels
         pull.traits = replace(pull.traits, labels=pull.traits.labels ^ {SAFE})
-        if sender == WRITER:
-            pull.label_approves = "" if is_on else pull.head
-            pull.ever_approved |= {pull.label_approves} - {""}
+        if is_on:
+            pull.label_approves = ""
+        elif sender == WRITER:
+            pull.label_approves = pull.head
+            pull.ever_approved.add(pull.head)
         return self._told(pull, Action.UNLABELED if is_on else Action.LABELED, label=SAFE, sender=sender, lasting=True)
 
     def _close(self, pull: Pull) -> Webhook:
