@@ -148,6 +148,8 @@ ACCOUNT = "name a ServiceAccount of the same namespace: lower case letters, digi
 NUMBER = 'write the number of the pull request, in quotes: "7"'
 VARIABLE = "use letters, digits, '_', '-' and '.', and begin with no digit"
 
+APPROVAL = "approvalLabel has a meaning with forks: approved only"
+
 REFUSED = [
     (review_app(NOWHERE, githubRepository="acme/shop"), "spec.githubRepository", REPOSITORY),
     (review_app(NOWHERE, githubRepository="git@github.com:acme/shop.git"), "spec.githubRepository", REPOSITORY),
@@ -162,6 +164,9 @@ REFUSED = [
     (review_app(NOWHERE, serviceAccountName="pr-env:previews"), "spec.serviceAccountName", ACCOUNT),
     (review_app(NOWHERE, serviceAccountName="previews\n"), "spec.serviceAccountName", ACCOUNT),
     (review_app(NOWHERE, serviceAccountName="a" * 254), "spec.serviceAccountName", "253"),
+    (review_app(NOWHERE, gate={"approvalLabel": "ok"}), "spec.gate.approvalLabel", APPROVAL),
+    (review_app(NOWHERE, gate={}), "spec.gate", "should have at least 1 properties"),
+    (review_app(NOWHERE, gate={"forks": "some"}), "spec.gate.forks", "Unsupported value"),
     (pr(NOWHERE, prNumber=""), "spec.prNumber", NUMBER),
     (pr(NOWHERE, prNumber="0"), "spec.prNumber", NUMBER),
     (pr(NOWHERE, prNumber="-7"), "spec.prNumber", NUMBER),
