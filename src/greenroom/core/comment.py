@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from greenroom.core import health
-from greenroom.core.markdown import code, fence, link, printable
+from greenroom.core.excerpt import excerpt, message
+from greenroom.core.markdown import code, fence, link
 from greenroom.core.phases import Phase, image_of, reason_of
 from greenroom.core.plan import REPLACING
-from greenroom.core.scrub import scrub
 from greenroom.core.status import READY
 from greenroom.model.manifest import Manifest, Ref, condition_of, name_of, ref_of, text
 
@@ -70,7 +70,7 @@ def _answer(answer: Answer | None) -> Iterator[str]:
     question = code(f"/preview {answer.word}".strip(), limit=_NAME_LIMIT)
     note = _foreign(answer.note, _MESSAGE_LIMIT)
     yield f"{question}, asked by {code(answer.by, limit=_NAME_LIMIT) or 'somebody'}{f': {note}' if note else ''}"
-    lines = scrub(printable("\n".join(answer.lines))).strip("\n").split("\n")
+    lines = excerpt(answer.lines)
     if any(line.strip() for line in lines):
         yield fence(lines, lines_limit=_ANSWER_LINES, line_limit=_LINE_LIMIT)
 
@@ -109,9 +109,9 @@ def _unanswered(_: Manifest, __: Sequence[str], ___: str) -> Iterator[str]:
 
 
 def _failed(pr: Manifest, log: Sequence[str], _: str) -> Iterator[str]:
-    message = _foreign(text(condition_of(pr, READY), "message"), _MESSAGE_LIMIT)
-    yield ": ".join(filter(None, [_foreign(reason_of(pr), _NAME_LIMIT), message]))
-    lines = scrub(printable("\n".join(log))).strip("\n").split("\n")
+    said = _foreign(text(condition_of(pr, READY), "message"), _MESSAGE_LIMIT)
+    yield ": ".join(filter(None, [_foreign(reason_of(pr), _NAME_LIMIT), said]))
+    lines = excerpt(log)
     if any(line.strip() for line in lines):
         yield "The last lines of its log:"
         yield fence(lines, lines_limit=LOG_LINES, line_limit=_LINE_LIMIT)
@@ -147,5 +147,4 @@ _SAID: Mapping[Phase, Callable[[Manifest, Sequence[str], str], Iterator[str]]] =
 
 
 def _foreign(said: str, limit: int) -> str:
-    """What others said. What cannot be seen goes first: it could part a secret in two."""
-    return code(scrub(printable(said)), limit=limit)
+    return code(message(said), limit=limit)
