@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from tests.github.client import client
+from tests.github.client import Clock, client, keys
 from tests.github.standin import StandIn
+
+from greenroom.adapters.github_credentials import App
 
 HOOK = "https://hooks.example.com/github"
 
@@ -53,3 +55,30 @@ async def test_at_most_a_hundred_are_sent_again_at_once_and_no_more_than_writes_
     async with client(standin) as forge:
         assert await forge.redeliver(standin.address(shop), HOOK, timedelta(days=1)) == 80
     assert [delivery.guid for delivery in hook.deliveries if delivery.redelivery] == [str(n) for n in range(80)]
+
+
+async def test_what_is_refused_again_and_again_is_given_up() -> None:
+    standin = StandIn()
+    shop = standin.repository()
+    hook = standin.hook(shop, HOOK)
+    hook.receive = lambda _: 500
+    standin.deliver(hook, 500, ago=timedelta(hours=1))
+    async with client(standin) as forge:
+        sent = [await forge.redeliver(standin.address(shop), HOOK, timedelta(days=1)) for _ in range(8)]
+    assert sent == [1, 1, 1, 1, 0, 0, 0, 0]
+
+
+async def test_the_deliveries_of_an_app_are_looked_at_once_an_hour_however_many_repositories_it_serves() -> None:
+    private, public = keys()
+    clock = Clock()
+    standin = StandIn(now=clock.now, checked=False)
+    shops = [standin.repository(f"acme/shop{number}") for number in range(5)]
+    app = standin.install_app(public, *shops, hook=HOOK)
+    standin.deliver(app.hook, 500, ago=timedelta(minutes=5))
+    async with client(standin, App(str(app.id), private), clock=clock) as forge:
+        sent = [await forge.redeliver(standin.address(shop), HOOK, timedelta(days=1)) for shop in shops]
+        assert (sum(sent), standin.calls["GET", "/app/hook/deliveries"]) == (1, 1)
+        clock.later = timedelta(hours=1)
+        for shop in shops:
+            await forge.redeliver(standin.address(shop), HOOK, timedelta(days=1))
+        assert standin.calls["GET", "/app/hook/deliveries"] == 2

@@ -21,6 +21,10 @@ AT_ONCE = 100
 """How many are sent again at most, the oldest first. The others are there the next time."""
 
 
+ATTEMPTS = 5
+"""After so many an event is given up: it will not be received."""
+
+
 @dataclass(frozen=True, slots=True)
 class Log:
     """Where the deliveries of one webhook are listed, and who may look. ``path`` is quoted already."""
@@ -51,7 +55,8 @@ def failed(deliveries: Iterable[Delivery]) -> Sequence[Delivery]:
     attempts = defaultdict[str, list[Delivery]](list)
     for delivery in deliveries:
         attempts[delivery.guid].append(delivery)
-    newest = [max(tried, key=_when) for tried in attempts.values() if not any(map(_was_received, tried))]
+    hopeful = (tried for tried in attempts.values() if len(tried) < ATTEMPTS and not any(map(_was_received, tried)))
+    newest = [max(tried, key=_when) for tried in hopeful]
     return sorted((delivery for delivery in newest if delivery.status.lower() != "pending"), key=_when)
 
 

@@ -6,6 +6,7 @@ The two are alike in what they answer: whoever has a token, and a GitHub App.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from greenroom.adapters.github_address import Repository
@@ -55,14 +56,20 @@ class Holder:
         return await _repository_logs(self._api, repository, self._token, webhook)
 
 
+LOOK_AGAIN = timedelta(minutes=50)
+"""How long the deliveries of an App are not looked at again, whichever of its repositories is asked about."""
+
+
 class AppIdentity:
     """A GitHub App, which is somebody else in each of its installations."""
 
     def __init__(self, api: Api, app: App, clock: Clock) -> None:
         self._api = api
+        self._clock = clock
         self._installations = Installations(api, app, clock)
         self._itself = self._installations.itself
         self._login = ""
+        self._looked_at: datetime | None = None
 
     def shown(self, repository: Repository) -> Credentials:
         return self._installations.of(repository)
@@ -74,8 +81,13 @@ class AppIdentity:
         return self._login
 
     async def logs(self, repository: Repository, webhook: str) -> Sequence[Log]:
-        """Of the App's own webhook, which serves all repositories; where that goes elsewhere, the repository's."""
+        """Of the App's own webhook, which serves all repositories, and so is looked at for one of them only, now and
+        then; where that goes elsewhere, the repository's."""
         if await self._own_webhook() == webhook:
+            now = self._clock.now()
+            if self._looked_at is not None and timedelta() <= now - self._looked_at < LOOK_AGAIN:
+                return []
+            self._looked_at = now
             return [Log("/app/hook/deliveries", self._itself)]
         return await _repository_logs(self._api, repository, self.shown(repository), webhook)
 
