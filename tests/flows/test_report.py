@@ -32,6 +32,7 @@ from greenroom.flows.report import Reports
 from greenroom.model.errors import (
     ForgeError,
     ForgeForbidden,
+    ForgeNotFound,
     ForgeThrottled,
     ForgeUnavailable,
     NotFound,
@@ -544,6 +545,24 @@ async def test_a_deployment_that_somebody_deleted_is_begun_anew_with_the_next_co
         await here.ready(B)
         await asyncio.sleep(30)
         assert here.deployed == [(B, "success")]
+
+
+@pytest.mark.parametrize("unlisted", [True, False], ids=["listings fail, too", "listings work"])
+@virtual_time
+async def test_what_is_out_of_reach_for_a_while_is_not_taken_for_deleted(tmp_path: Path, unlisted: bool) -> None:
+    async with desk(tmp_path) as here, here.told():
+        await here.deliver("opened")
+        await here.status("RollingOut")
+        await asyncio.sleep(30)
+        refused = ["edit_comment", "set_deployment", *(["comments", "deployments"] if unlisted else [])]
+        for name in refused:
+            here.forge.fail(name, ForgeNotFound("Not Found"))
+        await here.ready()
+        await asyncio.sleep(300)
+        here.forge.mend()
+        await asyncio.sleep(1000)
+        assert here.said[-1] == "ready"
+        assert here.deployed == [(A, "success")]
 
 
 # What the forge does

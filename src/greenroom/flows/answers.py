@@ -149,8 +149,14 @@ class Answers:
         try:
             await self._forge.edit_comment(place.repository, known, body)
         except ForgeNotFound:
+            if await self._is_listed(place, known):
+                raise
             return 0
         return known
+
+    async def _is_listed(self, place: Place, comment: int) -> bool:
+        """A repository that is out of reach for a while answers as if all in it were deleted; a listing then fails."""
+        return any(each.id == comment for each in await self._forge.comments(place.repository, place.number))
 
     async def _find(self, place: Place, known: int) -> Comment | None:
         """The comment of this environment, by its id or its mark. Should there be several, the oldest."""
@@ -173,6 +179,9 @@ class Answers:
         try:
             await self._forge.set_deployment(place.repository, deployment, state, url=url, description=description)
         except ForgeNotFound:
+            made = await self._forge.deployments(place.repository, place.environment)  # see _is_listed
+            if any(each.id == deployment for each in made):
+                raise
             return False
         return True
 
