@@ -14,7 +14,7 @@ from tests.flows.world import A, B, VirtualClock, deployment, review_app, settle
 from tests.virtual import run, virtual_time
 
 from greenroom.core.asking import WORDS
-from greenroom.flows.commands import Commands
+from greenroom.flows.commands import REFUSALS, REFUSALS_SECONDS, Commands
 from greenroom.flows.intake import Intake, Result
 from greenroom.model.errors import ForgeForbidden, ForgeUnavailable, Unavailable
 from greenroom.model.manifest import get
@@ -36,6 +36,20 @@ def test_who_may_not_push_is_refused_whatever_he_asks_for(tmp_path: Path, word: 
             assert (await there.here.prs(), there.forge.comments_) == ({}, {})
 
     run(play())
+
+
+@virtual_time
+async def test_strangers_who_ask_all_the_time_do_not_use_up_what_may_be_written(tmp_path: Path) -> None:
+    async with thread(tmp_path) as there:
+        await there.told(traits=OFF)
+        for _ in range(50):
+            await there.comments(author="mallory")
+        assert there.forge.writes.total() == REFUSALS
+        await there.comments()
+        assert await there.here.prs() == {"shop-pr7": A}
+        await asyncio.sleep(REFUSALS_SECONDS)
+        await there.comments(author="mallory")
+        assert there.forge.writes["react"] == REFUSALS + 2
 
 
 @pytest.mark.parametrize(("association", "wanted"), [("MEMBER", {"shop-pr7": A}), ("CONTRIBUTOR", {}), ("", {})])

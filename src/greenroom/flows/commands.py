@@ -15,7 +15,7 @@ import structlog
 from greenroom.core import asking
 from greenroom.core.comment import Answer, comment
 from greenroom.core.explanation import explanation
-from greenroom.core.gate import DESTROY, PREVIEW
+from greenroom.core.gate import DESTROY, PREVIEW, canonical
 from greenroom.core.phases import Phase
 from greenroom.core.standing import Told, pr_ref
 from greenroom.flows.answers import Place
@@ -32,6 +32,10 @@ _WISHES = {asking.PREVIEW: PREVIEW, asking.DESTROY: DESTROY}
 RETRY_SECONDS = 5.0
 ANSWER_SECONDS = 3.0
 """How long a delivery waits for the forge to take an answer, of the 10 seconds that GitHub waits for ours."""
+REFUSALS = 5
+REFUSALS_SECONDS = 3600.0
+"""How many strangers are told in each repository, and in which time: GitHub counts each reaction, and whoever comments
+often enough would use up what is left for everybody else."""
 
 log = structlog.get_logger(__name__)
 
@@ -46,13 +50,14 @@ class Commands:
         self._forge = forge
         self._pulls = Pulls(forge)
         self._turns: WeakValueDictionary[Place, asyncio.Lock] = WeakValueDictionary()  # two would write two comments
+        self._refusals: dict[str, list[float]] = {}  # by repository: when a stranger was told
 
     async def handle(self, command: Command) -> Sequence[Outcome]:
         """What was done at each ReviewApp. Raises ClusterError when it is to be delivered again."""
         if not await self._intake.wanted_by(command.repository):
             return []
         if not await self._may_ask(command):
-            await self._react(command, Reaction.REFUSED)
+            await self._turn_away(command)
             return self._refused(command, f"{command.author} may not push to {command.repository}")
         try:
             outcomes = await self._do(command)
@@ -73,6 +78,16 @@ class Commands:
         if may_write is None:
             raise Unavailable(f"whether {command.author} may push is not known now", retry_after=RETRY_SECONDS)
         return may_write
+
+    async def _turn_away(self, stranger: Command) -> None:
+        now, repository = asyncio.get_running_loop().time(), canonical(stranger.repository)
+        lately = [at for at in self._refusals.get(repository, ()) if now - at < REFUSALS_SECONDS]
+        self._refusals[repository] = lately
+        if len(lately) >= REFUSALS:
+            log.debug("a stranger is not answered, as others were not long ago", repository=repository)
+            return
+        lately.append(now)
+        await self._react(stranger, Reaction.REFUSED)
 
     async def _do(self, command: Command) -> Sequence[Outcome]:
         """Raises InvalidInput for what cannot be understood."""
