@@ -13,6 +13,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.flows.forge import FakeForge
 from tests.flows.world import (
     NAMESPACE,
     REPOSITORY,
@@ -28,7 +29,7 @@ from tests.flows.world import (
 )
 from tests.virtual import run, virtual_time
 
-from greenroom.core.gate import DESTROY, PREVIEW
+from greenroom.core.gate import DESTROY, PREVIEW, canonical
 from greenroom.flows.gatekeeper import Gatekeeper
 from greenroom.flows.intake import Result
 from greenroom.model.manifest import REVIEW_APP, Ref, text
@@ -323,3 +324,18 @@ async def test_a_review_that_is_dismissed_counts_no_more_whatever_its_author_may
         assert await result(here, told("reviewed", FORK, second=1, approval=approval)) is Result.CREATED
         dismissed = Mark(START + timedelta(seconds=9), "withdrawn", A, "bob")
         assert await result(here, told("reviewed", FORK, second=9, approval=dismissed)) is Result.DELETED
+
+
+@virtual_time
+async def test_paths_are_asked_for_again_when_the_pull_request_is_for_another_branch(tmp_path: Path) -> None:
+    forge = FakeForge()
+    here_ = canonical(REPOSITORY)
+    async with world(tmp_path, gated(paths={"any": ["app/**"]}), forge=forge) as here:
+        forge.paths[here_, 7] = frozenset({"docs/x.md"})
+        first = told("opened", OFF)
+        forge.pulls[here_, 7] = replace(first, action=Action.SEEN)
+        assert await result(here, first) is Result.REFUSED
+        forge.paths[here_, 7] = frozenset({"docs/x.md", "app/x.py"})
+        edited = told("edited", replace(OFF, base="develop"), second=5)
+        forge.pulls[here_, 7] = replace(edited, action=Action.SEEN)
+        assert await result(here, edited) is Result.CREATED

@@ -266,8 +266,7 @@ class Intake:
         asked = question(state.pull, state.gate, state.known)
         answer = decide(asked)
         if isinstance(answer, Undecided) and state.gate is not None and state.gate.needs_paths:
-            pull = state.pull
-            paths = await self._pulls.changed_paths(pull.repository, pull.number, pull.head)
+            paths = await self._pulls.changed_paths(state.pull)
             answer = decide(replace(asked, paths=paths))
         return answer
 

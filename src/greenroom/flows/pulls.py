@@ -8,7 +8,7 @@ from collections import OrderedDict
 import structlog
 
 from greenroom.model.errors import ForgeError
-from greenroom.model.pull import PullEvent
+from greenroom.model.pull import PullEvent, PullRequest
 from greenroom.ports import Forge
 from greenroom.runtime.joined import Joined
 
@@ -25,22 +25,23 @@ class Pulls:
     def __init__(self, forge: Forge | None) -> None:
         self._forge = forge
         self._present: Joined[tuple[str, int], None, PullEvent | None] = Joined(lambda key, _: self._ask(*key))
-        self._paths: OrderedDict[tuple[str, int, str], frozenset[str]] = OrderedDict()
+        self._paths: OrderedDict[tuple[str, int, str, str], frozenset[str]] = OrderedDict()
 
     async def present(self, repository: str, number: int) -> PullEvent | None:
         """The pull request as it is now; None where that is not known."""
         return await self._present((repository, number), None)
 
-    async def changed_paths(self, repository: str, number: int, head: str) -> frozenset[str] | None:
-        """The paths that it changes, with this ``head``; None where that is not known."""
-        key = (repository, number, head)
+    async def changed_paths(self, pull: PullRequest) -> frozenset[str] | None:
+        """The paths that it changes, from its base branch to its head; None where that is not known."""
+        base = pull.traits.base if pull.traits is not None else ""
+        key = (pull.repository, pull.number, base, pull.head)
         if key not in self._paths:
-            forge = self._of(repository)
+            forge = self._of(pull.repository)
             if forge is None:
                 return None
             try:
                 async with asyncio.timeout(ASK_SECONDS):
-                    self._paths[key] = await forge.changed_paths(repository, number)
+                    self._paths[key] = await forge.changed_paths(pull.repository, pull.number)
             except (ForgeError, TimeoutError) as error:
                 _say("the changed paths are not known", error)
                 return None
