@@ -138,6 +138,47 @@ def test_the_largest_titles_stay_within_what_an_object_may_have(title: str) -> N
     assert "1000" in numbers(app, "refused")
 
 
+def seen(number: int, second: int, title: str = "") -> Decided:
+    pull = PullRequest("https://x", number, "a" * 40, True, Traits(title))
+    return Decided(number, Knowledge.of(PullEvent(Action.SEEN, pull, START + timedelta(seconds=second))), LABELS)
+
+
+def handed_in_singly(app: Manifest, decided: list[Decided]) -> tuple[Manifest, int]:
+    """The ReviewApp after a sweep, and how often that wrote."""
+    writes = 0
+    for each in decided:
+        writes += bool(change(app, [each]))
+        app = patched(app, each)
+    return app, writes
+
+
+DAY = int(timedelta(days=1).total_seconds())
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [
+        pytest.param([seen(number, number, "\x00" * 256) for number in range(1, 261)], id="too large"),
+        pytest.param([seen(number, number * DAY) for number in range(1, 61)], id="too old"),
+        pytest.param([seen(number, 1000 - number, "🌿" * (number % 256)) for number in range(1, 561)], id="mixed"),
+    ],
+)
+def test_sweeps_soon_write_nothing_though_more_are_refused_than_are_remembered(listed: list[Decided]) -> None:
+    app, _ = handed_in_singly({}, listed)
+    app, _ = handed_in_singly(app, listed)
+    assert len(numbers(app, "refused")) < len(listed)
+    app, writes = handed_in_singly(app, listed)
+    assert writes == 0
+    newest = max(listed, key=lambda each: each.known.at)
+    assert str(newest.number) in numbers(app, "refused")
+
+
+def test_a_push_to_one_that_was_forgotten_is_remembered() -> None:
+    app, _ = handed_in_singly({}, [seen(number, number, "\x00" * 256) for number in range(1, 261)])
+    assert "1" not in numbers(app, "refused")
+    assert "1" in numbers(patched(app, seen(1, 1000)), "refused")
+
+
 @pytest.mark.parametrize("broken", ["", "yesterday", 7, None, {"observed": 7}])
 def test_what_somebody_else_wrote_there_is_forgotten_and_breaks_nothing(broken: Json) -> None:
     app: Manifest = {"status": {"refused": {"9": broken, "x": broken}, "closed": {"8": broken}}}

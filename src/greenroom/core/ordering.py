@@ -142,6 +142,11 @@ class Knowledge:
     def traits(self) -> Traits | None:
         return self.told.now() if self.told else None
 
+    @property
+    def was_read(self) -> bool:
+        """Whether it was read from the forge: that happens over and over, and is news only now and then."""
+        return any(fact.what == Action.SEEN.value for fact in self.facts)
+
     def with_marks(self, *, approval: Mark | None = None, wish: Mark | None = None) -> Knowledge:
         """With these, where they are newer."""
         return replace(self, approval=_newest([self.approval, approval]), wish=_newest([self.wish, wish]))

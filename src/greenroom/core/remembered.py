@@ -55,6 +55,7 @@ def change(app: Manifest, decided: Iterable[Decided]) -> dict[str, Json]:
     refused = table(app, "status", REFUSED)
     wanted_closed: dict[str, Json] = {}
     wanted_refused: dict[str, Json] = {}
+    seen: set[str] = set()
     for each in decided:
         key = str(each.number)
         if _is_newer(closed_knowledge(app, each.number), each) or _is_newer(refused_knowledge(app, each.number), each):
@@ -65,6 +66,9 @@ def change(app: Manifest, decided: Iterable[Decided]) -> dict[str, Json]:
             wanted_closed[key], wanted_refused[key] = str(each.known.bare()), None
         else:
             wanted_refused[key] = _record(each)
+            seen |= {key} if each.known.was_read else set()
+    for key in _not_worth_writing(refused, wanted_refused, seen):
+        del wanted_refused[key]
     changed_closed = _changes(closed, wanted_closed)
     changed_refused = _changes(refused, wanted_refused)
     if changed_closed:
@@ -99,6 +103,14 @@ def _forgotten(present: Mapping[str, Json], wanted: Mapping[str, Json]) -> set[s
         if left < 0:
             forgotten.add(key)
     return forgotten
+
+
+def _not_worth_writing(present: Mapping[str, Json], wanted: Mapping[str, Json], seen: set[str]) -> set[str]:
+    """Those of ``seen``, read from the forge itself, that are new and would be the first to be forgotten. Each sweep
+    would write them, and forget others for them that the next one writes again."""
+    new = seen - present.keys()
+    together = {key: value for key, value in {**present, **wanted}.items() if value is not None}
+    return new & _forgotten(together, {}) if new else set()
 
 
 def _size(key: str, value: Json) -> int:

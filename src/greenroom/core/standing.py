@@ -74,11 +74,6 @@ class State:
     gate: Gate | None | InvalidInput
 
     @property
-    def was_read(self) -> bool:
-        """Whether it was read from the forge: that happens over and over, and is news only now and then."""
-        return any(fact.what == Action.SEEN.value for fact in self.known.facts)
-
-    @property
     def is_of_unknown_trust(self) -> bool:
         """Whether nobody can tell if its commits may be run: the gate that would say so is wrong."""
         is_fork = self.pull.traits is None or self.pull.traits.is_fork

@@ -297,7 +297,7 @@ class Intake:
     async def _admit(self, state: State) -> Result:
         if state.pr is not None and is_deleting(state.pr):
             raise Unavailable(f"{state.ref} is still being deleted", retry_after=1.0)
-        if state.known == state.recorded or (state.was_read and state.known.says_as_much_as(state.recorded)):
+        if state.known == state.recorded or (state.known.was_read and state.known.says_as_much_as(state.recorded)):
             return Result.UNCHANGED
         await self._cluster.apply(pr_object(state, self._clock.now()), manager=MANAGER)
         return Result.CREATED if state.pr is None else Result.UPDATED
