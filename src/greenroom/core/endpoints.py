@@ -141,11 +141,6 @@ class SlicesByService:
         return found
 
 
-def by_service(slices: Iterable[Manifest]) -> Mapping[tuple[str, str], Sequence[Manifest]]:
-    """EndpointSlices under the namespace and name of their Service."""
-    return SlicesByService().of(tuple(slices))
-
-
 def _service_of(endpoint_slice: Manifest) -> tuple[str, str] | None:
     """None when it is of no use."""
     name = text(endpoint_slice, "metadata", "labels", SERVICE_LABEL)

@@ -12,6 +12,12 @@ def review_app_of(pr: Manifest) -> Ref:
     return Ref(REVIEW_APP, text(pr, "metadata", "namespace"), text(pr, "spec", "parentReviewApp"))
 
 
+def pull_number(pr: Manifest) -> int:
+    """The number of its pull request; 0 when the PR object names none."""
+    found = text(pr, "spec", "prNumber")
+    return int(found) if found.isascii() and found.isdecimal() else 0
+
+
 def user_of(app: Manifest | None) -> str:
     """In whose name the objects are deleted, even if the template is wrong; ``""`` is our own.
 

@@ -14,6 +14,7 @@ import msgspec
 
 from greenroom.core.gate import Admission, Reason, Refusal, Undecided, decide, question
 from greenroom.core.ordering import OBSERVED, Knowledge, join, join_seen
+from greenroom.core.relations import pull_number
 from greenroom.core.remembered import CLOSED, REFUSED, closed_knowledge, refused_knowledge, refused_numbers
 from greenroom.core.told import approval_of, asks_anew
 from greenroom.model.environment import pr_name
@@ -90,8 +91,7 @@ def known_numbers(app: Manifest, prs: Iterable[Manifest]) -> set[int]:
     and those that are remembered as refused."""
     name = name_of(app)
     ours = [pr for pr in prs if text(pr, "spec", "parentReviewApp") == name and OBSERVED in annotations_of(pr)]
-    keys = [text(pr, "spec", "prNumber") for pr in ours]
-    return {int(key) for key in keys if key.isascii() and key.isdigit()} | set(refused_numbers(app))
+    return {number for pr in ours if (number := pull_number(pr))} | set(refused_numbers(app))
 
 
 def repository_of(app: Manifest) -> str:
@@ -162,11 +162,11 @@ def answer_of(app: Manifest, pr: Manifest) -> Admission | Refusal | Undecided | 
     whoever remembered it died, or is slow, before that was deleted.
     """
     recorded = Knowledge.parse(annotations_of(pr).get(OBSERVED, ""))
-    key = text(pr, "spec", "prNumber")
-    if recorded is None or not key.isascii() or not key.isdigit():
+    number = pull_number(pr)
+    if recorded is None or not number:
         return None
-    known = join(recorded, closed_knowledge(app, int(key)), refused_knowledge(app, int(key)))
-    pull = PullRequest(repository_of(app), int(key), known.head, known.is_open, known.traits)
+    known = join(recorded, closed_knowledge(app, number), refused_knowledge(app, number))
+    pull = PullRequest(repository_of(app), number, known.head, known.is_open, known.traits)
     gate = gate_or_error(app)
     if isinstance(gate, InvalidInput):
         return Undecided(f"the gate cannot be asked: {gate}") if pull.open else decide(question(pull, None, known))

@@ -194,9 +194,3 @@ class Answers:
     def _check(self) -> None:
         if not self._leads():
             raise Unavailable("another replica leads now")
-
-
-def pull_number(pr: Manifest) -> int:
-    """0 when the PR object names none."""
-    found = text(pr, "spec", "prNumber")
-    return int(found) if found.isascii() and found.isdecimal() else 0

@@ -9,16 +9,16 @@ from greenroom.core.build import BUILD_ANNOTATION, build_text, is_news, tells
 from greenroom.core.gate import canonical
 from greenroom.core.relations import review_app_of
 from greenroom.core.standing import repository_of
+from greenroom.flows.annotating import annotate
 from greenroom.flows.intake import SYNC_SECONDS, Outcome, Result
-from greenroom.model.errors import Conflict, NotFound, Unavailable
-from greenroom.model.manifest import PR, REVIEW_APP, Manifest, name_of, ref_of, text, uid_of
+from greenroom.model.errors import Unavailable
+from greenroom.model.manifest import PR, REVIEW_APP, Manifest, name_of, text
 from greenroom.model.pull import Build
 from greenroom.model.watch import Scope
 from greenroom.ports import Clock, Cluster
 from greenroom.runtime.informer import Informers
 
 MANAGER = "greenroom-build"
-"""A field manager of its own, so that what a delivery applies does not take it away."""
 
 
 class Builds:
@@ -45,20 +45,10 @@ class Builds:
         return is_of and text(pr, "spec", "headCommitRef") == build.commit and tells(app or {}, build)
 
     async def _tell(self, pr: Manifest, build: Build) -> Outcome:
-        """Only of the object that is there: one that is gone must not come back by this."""
         if not is_news(pr, build):
             return Outcome(review_app_of(pr), Result.UNCHANGED, f"{name_of(pr)}: that, or something newer, is known")
-        metadata: Manifest = {
-            "name": name_of(pr),
-            "namespace": ref_of(pr).namespace,
-            "uid": uid_of(pr),
-            "annotations": {BUILD_ANNOTATION: build_text(build, self._clock.now())},
-        }
-        try:
-            await self._cluster.apply(
-                {"apiVersion": PR.api_version, "kind": PR.name, "metadata": metadata}, manager=MANAGER
-            )
-        except (Conflict, NotFound):
+        annotations = {BUILD_ANNOTATION: build_text(build, self._clock.now())}
+        if not await annotate(self._cluster, pr, annotations, manager=MANAGER):
             return Outcome(review_app_of(pr), Result.UNCHANGED, f"{name_of(pr)} is gone")
         told = "succeeded" if build.succeeded else "failed"
         return Outcome(review_app_of(pr), Result.UPDATED, f"{name_of(pr)}: the build {told}")

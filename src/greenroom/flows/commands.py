@@ -18,12 +18,13 @@ from greenroom.core.explanation import explanation
 from greenroom.core.gate import DESTROY, PREVIEW, canonical
 from greenroom.core.phases import Phase
 from greenroom.core.standing import Told, pr_ref
+from greenroom.flows.annotating import annotate
 from greenroom.flows.answers import Place
 from greenroom.flows.intake import Intake, Outcome, Result
 from greenroom.flows.pulls import Pulls
-from greenroom.model.errors import Conflict, ForgeError, InvalidInput, NotFound, Unavailable
+from greenroom.model.errors import ForgeError, InvalidInput, NotFound, Unavailable
 from greenroom.model.forge import Reaction
-from greenroom.model.manifest import PR, Manifest, Ref, name_of, ref_of, text, uid_of
+from greenroom.model.manifest import Manifest, Ref, name_of, text
 from greenroom.model.pull import TEAM, Command, Mark
 from greenroom.ports import Cluster, Forge
 from greenroom.runtime.informer import Informers
@@ -150,18 +151,7 @@ class Commands:
             log.info("a comment got no reaction", reaction=reaction.value, error=str(error) or type(error).__name__)
 
     async def _annotate(self, pr: Manifest, annotations: Manifest, *, manager: str) -> None:
-        """By a field manager of its own, so that nothing else that is applied takes it away."""
-        metadata: Manifest = {
-            "name": name_of(pr),
-            "namespace": ref_of(pr).namespace,
-            "uid": uid_of(pr),
-            "annotations": annotations,
-        }
-        try:
-            await self._cluster.apply(
-                {"apiVersion": PR.api_version, "kind": PR.name, "metadata": metadata}, manager=manager
-            )
-        except (Conflict, NotFound):
+        if not await annotate(self._cluster, pr, annotations, manager=manager):
             log.info("a PR object is gone before it could be told", name=name_of(pr))
 
     async def _pr(self, app: Ref, command: Command) -> Manifest | None:

@@ -15,7 +15,8 @@ import structlog
 
 from greenroom.core.comment import comment
 from greenroom.core.phases import Phase
-from greenroom.flows.answers import Answers, Place, pull_number
+from greenroom.core.relations import pull_number
+from greenroom.flows.answers import Answers, Place
 from greenroom.flows.forge_turns import ForgeTurns
 from greenroom.model.errors import ForgeForbidden, ForgeInvalid, ForgeNotFound
 from greenroom.model.forge import DeploymentState

@@ -22,10 +22,10 @@ from greenroom.core.explanation import explanation
 from greenroom.core.gate import canonical
 from greenroom.core.ordering import OBSERVED
 from greenroom.core.phases import Phase, gist_of, phase_of, reason_of
-from greenroom.core.relations import review_app_of
+from greenroom.core.relations import pull_number, review_app_of
 from greenroom.core.report import FIRST_SECONDS, News, Plan, plan, pr_of_environment
 from greenroom.core.standing import repository_of
-from greenroom.flows.answers import Answers, Place, pull_number
+from greenroom.flows.answers import Answers, Place
 from greenroom.flows.farewell import WRITE_DEPLOYMENTS, WRITE_PULLS, Farewells, Gone
 from greenroom.flows.forge_turns import ForgeTurns
 from greenroom.flows.visits import Visits
