@@ -32,7 +32,11 @@ class Terminal:
     async def start(self, *arguments: str, **variables: str) -> Process:
         command = (sys.executable, "-m", "greenroom.cli", *arguments)
         environment = {**os.environ, "GREENROOM_STATE": str(self.state.root), **variables}
-        return await asyncio.create_subprocess_exec(*command, env=environment, stdin=PIPE, stdout=PIPE, stderr=PIPE)
+        # Not in the checkout, where `make demo` may have left a state folder.
+        where = self.state.root.parent
+        return await asyncio.create_subprocess_exec(
+            *command, cwd=where, env=environment, stdin=PIPE, stdout=PIPE, stderr=PIPE
+        )
 
     async def run(self, *arguments: str, stdin: str = "", **variables: str) -> tuple[int, str, str]:
         """Exit code, output, and what went to the error output."""
